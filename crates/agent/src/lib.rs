@@ -1,0 +1,1 @@
+//! What stands beside an application in its enclave.

@@ -1,0 +1,1 @@
+//! Evidence from inside a TEE.

@@ -1,0 +1,1 @@
+//! Services over the view: registry, attestation, authorizer, keys, channels; no sockets.

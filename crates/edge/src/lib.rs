@@ -1,0 +1,1 @@
+//! Agent link and REST: bytes in, calls of control, bytes out.

@@ -1,0 +1,1 @@
+//! The Hsm trait and the software token.

@@ -1,0 +1,1 @@
+//! X.509-SVID profile, certificate issue and verification, domain trust chain.

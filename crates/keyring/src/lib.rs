@@ -1,0 +1,1 @@
+//! Key hierarchy, derivation, versions and cache.

@@ -1,0 +1,1 @@
+//! Sealed records under HSM-signed, chained heads.

@@ -1,0 +1,1 @@
+//! Wiring of a node: token, store, control and edges.

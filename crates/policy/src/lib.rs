@@ -1,0 +1,1 @@
+//! Cedar schema, decisions and their explanation.

@@ -1,0 +1,1 @@
+//! Frames and messages of the agent link, without I/O.

@@ -1,0 +1,1 @@
+//! Ciphertext envelopes, HPKE, key derivation input, attestation binding.

@@ -1,0 +1,1 @@
+//! Records, revisions, transactions and watch behind one trait; redb.
