@@ -34,6 +34,7 @@ pub mod operation;
 pub mod problem;
 mod random;
 mod secret;
+pub mod simulated;
 mod time;
 
 pub use claims::{Claims, Tee};
