@@ -1,1 +1,60 @@
-fn main() {}
+//! What `./test` and continuous integration run, so that a laptop and CI do the same.
+//!
+//! `cargo run -p xtask -- WHAT`, with WHAT one of `setup`, `check`, `test`, `all`.
+
+mod setup;
+mod step;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::step::Steps;
+
+fn main() -> ExitCode {
+    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    let mut steps = Steps::new();
+    match run(&what, &mut steps) {
+        Ok(()) => {
+            steps.summary();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            steps.summary();
+            step::say(&format!("failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: &str, steps: &mut Steps) -> Result<()> {
+    match what {
+        "setup" => setup::setup(steps),
+        "check" => check(steps),
+        "test" => setup::setup(steps).and_then(|()| test(steps)),
+        "all" => {
+            setup::setup(steps)?;
+            check(steps)?;
+            test(steps)
+        }
+        other => bail!("`{other}` is no task; expected setup, check, test or all"),
+    }
+}
+
+/// Format, lints, documentation, licences and advisories.
+fn check(steps: &mut Steps) -> Result<()> {
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.cargo("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    steps.cargo_with(
+        "documentation",
+        &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"],
+        &[("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links")],
+    )?;
+    steps.cargo("licences, sources, duplicates", &["deny", "--locked", "check", "licenses", "bans", "sources"])?;
+    steps.advisories()
+}
+
+/// Every test: unit, integration and documentation.
+fn test(steps: &mut Steps) -> Result<()> {
+    steps.cargo("tests", &["test", "--workspace", "--locked"])
+}
