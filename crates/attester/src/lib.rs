@@ -1,1 +1,68 @@
-//! Evidence from inside a TEE.
+//! Evidence from inside a TEE: the attester of RFC 9334.
+//!
+//! An [`Attester`] asks the TEE it runs in to vouch for the bytes of a [`BindingData`], and hands back the evidence as
+//! named items, under the names that evidence folders and `burgrave-verifier` use. [`TpmAttester`] speaks to a TPM 2.0 by
+//! raw commands over a device or a socket; [`SimulatedAttester`] is software that pretends, for `dev` domains.
+//!
+//! What goes into the binding (genesis, enclave, nonce, exporter, keys) is the caller's, in `burgrave-seal`; whether the
+//! evidence is to be believed is the verifier's. Calls block: an asynchronous caller gives them a thread of their own.
+//!
+//! ```
+//! use burgrave_attester::{Attester, BindingData, SimulatedAttester};
+//!
+//! let mut attester = SimulatedAttester::of_code("payments-api-1.0");
+//! let evidence = attester.evidence(&BindingData { report_data: [7; 64], qualifying_data: [7; 32] })?;
+//! assert!(evidence.lead.item("simulated.json").is_some());
+//! # Ok::<(), burgrave_attester::AttesterError>(())
+//! ```
+//!
+//! Threat notes: a TPM's answers are parsed as hostile input (bounded, nothing allocated by a length that the answer does
+//! not hold), since the host may stand between. No key is held here: the TPM keeps its own, and the simulated TEE's key is
+//! public and worthless. A TPM alone protects nothing from whoever is root after boot.
+
+mod error;
+mod simulated;
+pub mod swtpm;
+pub mod tpm;
+
+pub use error::AttesterError;
+pub use simulated::SimulatedAttester;
+pub use tpm::{EkKind, TpmAttester, Transport};
+
+use burgrave_types::{Evidence, Secret, Tee};
+
+/// The caller's bytes that evidence must cover: two digests of the same attestation binding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BindingData {
+    /// SHA-512 of the binding, for TEEs with 64 bytes of report data.
+    pub report_data: [u8; 64],
+    /// SHA-256 of the binding, for a TPM quote's qualifying data.
+    pub qualifying_data: [u8; 32],
+}
+
+/// The TEE that this process runs in, as a source of evidence.
+pub trait Attester: Send {
+    /// The TEE that leads the evidence.
+    fn tee(&self) -> Tee;
+
+    /// Fresh evidence over `binding`. Blocks while the TEE works: microseconds to seconds.
+    ///
+    /// # Errors
+    /// [`AttesterError`] where the TEE cannot be reached, refuses, or answers what it must not.
+    fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError>;
+
+    /// Opens what a verifier sealed to the TPM's endorsement key and to the name of the attestation key, which proves that
+    /// both live in one TPM (TPM 2.0 Part 1, 24; Part 3, TPM2_ActivateCredential). `id_object` is a `TPM2B_ID_OBJECT` and
+    /// `encrypted_secret` a `TPM2B_ENCRYPTED_SECRET`, each with its size in front.
+    ///
+    /// # Errors
+    /// [`AttesterError::Unsupported`] for a TEE without such keys; otherwise as [`Attester::evidence`].
+    fn activate_credential(
+        &mut self,
+        id_object: &[u8],
+        encrypted_secret: &[u8],
+    ) -> Result<Secret<Vec<u8>>, AttesterError> {
+        let _ = (id_object, encrypted_secret);
+        Err(AttesterError::Unsupported { tee: self.tee(), operation: "credential activation" })
+    }
+}
