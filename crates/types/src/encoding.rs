@@ -20,6 +20,11 @@ impl Encoder {
         Self::default()
     }
 
+    /// An encoder that holds `bytes` bytes before it moves, so that secrets leave no copy in memory given back.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// Appends a field. Fields are at most `u32::MAX` bytes; a longer one cannot be held by the callers' bounds.
     #[must_use]
     pub fn bytes(mut self, field: &[u8]) -> Self {
