@@ -95,8 +95,12 @@ digest!(
     ResultDigest, "attestation result digest"
 );
 digest!(
-    /// SHA-256 of a ledger head's canonical bytes.
+    /// SHA-256 of a ledger head's canonical bytes, its signature included.
     HeadHash, "head hash"
+);
+digest!(
+    /// SHA-256 of the list of changes that a ledger head covers.
+    ChangesDigest, "changes digest"
 );
 digest!(
     /// SHA-256 of a ledger record as stored.

@@ -39,7 +39,8 @@ mod time;
 
 pub use claims::{Claims, Tee};
 pub use digest::{
-    EvidenceDigest, GenesisHash, GrantDigest, HeadHash, RecordDigest, ReferenceDigest, ResultDigest, SpkiHash,
+    ChangesDigest, EvidenceDigest, GenesisHash, GrantDigest, HeadHash, RecordDigest, ReferenceDigest, ResultDigest,
+    SpkiHash,
 };
 pub use enclave::{DomainClass, KeyIdentity, ReleaseState, Standing};
 pub use error::ParseError;
