@@ -22,6 +22,7 @@
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail loudly")
 )]
 
+pub mod api;
 pub mod claims;
 pub mod digest;
 pub mod enclave;

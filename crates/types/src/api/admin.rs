@@ -1,0 +1,151 @@
+//! What administrators say.
+
+use crate::claims::HexBytes;
+use crate::{
+    EnclaveName, InstanceId, KeyIdentity, Operation, ReleaseState, ResourceId, Revision, Segment, Tee,
+    claims::ReferenceValue,
+};
+use serde::{Deserialize, Serialize};
+
+/// An administrator as the edge authenticated them. What they may do, the policies say.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdminIdentity {
+    /// The name in their certificate or token.
+    pub name: Segment,
+    /// The roles that their credential states.
+    pub roles: Vec<String>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// The `next` of the page before; `None` from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Items at most; 0 means 100, and more than 1000 are not given.
+    #[serde(default)]
+    pub limit: usize,
+}
+
+/// A part of a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Paged<T> {
+    /// The items, in the order of their keys.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The ledger position of the list.
+    pub revision: Revision,
+}
+
+/// An enclave to register.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnclave {
+    /// Its name.
+    pub name: EnclaveName,
+    /// The TEE whose evidence it brings.
+    pub tee: Tee,
+    /// What its keys are derived from.
+    pub key_identity: KeyIdentity,
+    /// How often it must attest, in seconds (10 to 86400).
+    pub reattest_every_secs: u64,
+    /// What code may bear the name.
+    #[serde(default)]
+    pub releases: Vec<NewRelease>,
+    /// For a TPM: SHA-256 digests of the endorsement keys (SubjectPublicKeyInfo) that are let in.
+    #[serde(default)]
+    pub tpm_ek_digests: Vec<HexBytes>,
+}
+
+/// A set of reference values to add to an enclave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRelease {
+    /// Its name within the enclave: `v1.4`.
+    pub name: Segment,
+    /// What evidence must say.
+    pub reference: ReferenceValue,
+    /// The state it begins in.
+    pub state: ReleaseState,
+    /// Where the values come from: `by hand`, `from evidence`, a build's URL.
+    #[serde(default)]
+    pub origin: String,
+}
+
+/// What to change of an enclave; what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnclaveChange {
+    /// The new interval, in seconds. Deadlines of running instances follow with their next attestation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reattest_every_secs: Option<u64>,
+    /// The new list of endorsement key digests; instances on a platform that is no longer listed are ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm_ek_digests: Option<Vec<HexBytes>>,
+    /// Platforms to let in again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lift_platforms: Vec<HexBytes>,
+}
+
+/// Which instances are wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceFilter {
+    /// Of this enclave alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enclave: Option<EnclaveName>,
+    /// In this standing alone: `fresh`, `stale`, `revoked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<String>,
+}
+
+/// A policy to store: Cedar text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPolicy {
+    /// The namespace whose policy it is; `None` for the domain's own tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Segment>,
+    /// One Cedar policy statement.
+    pub text: String,
+    /// What it is for, in a line.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A simple rule: `enclave` may do `operations` on `resource`, with `peer` where these are `send` or `receive`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimplePermit {
+    /// Who.
+    pub enclave: EnclaveName,
+    /// What.
+    pub operations: Vec<Operation>,
+    /// On what.
+    pub resource: ResourceId,
+    /// With whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<EnclaveName>,
+}
+
+/// A key to make: `key/<namespace>/<name>` (shared by whom policy lets use it) or `keyspace/<namespace>/<name>` (each
+/// enclave has its own key there).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Its name.
+    pub resource: ResourceId,
+}
+
+/// Whom a hypothetical question is about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// One instance.
+    Instance(InstanceId),
+    /// Any instance of an enclave.
+    Enclave(EnclaveName),
+}

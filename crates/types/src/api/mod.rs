@@ -1,0 +1,21 @@
+//! The JSON of REST `/v1`: what administrators and applications say, and what they are told.
+//!
+//! `burgrave-control` takes and gives these, the REST edge carries them, and `burgrave-client` reads them; so there is one
+//! definition of each. Unknown fields in requests are errors; unknown fields in answers are not.
+
+mod admin;
+mod answer;
+mod view;
+
+pub use admin::{
+    AdminIdentity, EnclaveChange, InstanceFilter, NewEnclave, NewKey, NewPolicy, NewRelease, Page, Paged, SimplePermit,
+    Subject,
+};
+pub use answer::{
+    Advice, Can, CanCase, DecisionFilter, DecisionView, DomainInfo, Event, Health, Residual, Revoked, Rotation,
+    StandingCounts, Status, Why,
+};
+pub use view::{
+    ChannelEnd, ChannelView, EnclaveView, InstanceView, KeyVersionView, KeyView, PlatformBarView, PolicyView,
+    ReleaseView,
+};
