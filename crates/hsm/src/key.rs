@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burgrave_types::encoding::Encoder;
 use burgrave_types::{ParseError, Secret};
 
 /// What a key is for. A key serves one purpose, and its algorithm and rights follow from it.
@@ -178,18 +179,19 @@ impl KeyHandle {
     }
 }
 
-/// Tells whether a key is the one that it should be: the first 8 bytes of an HMAC-SHA-256 that the key makes over a
-/// fixed label, its purpose and its version. Tokens do not agree on a check value of their own.
-///
-/// The input begins with a letter, the input of the key derivation with a zero byte (its counter), so that no derived
-/// key and no check value is ever a part of the other.
+/// Tells whether a key is the one that it should be, and in its place: the first 8 bytes of what the key derives under
+/// the label `burgrave/check-value/v1` from its purpose and version (`docs/key-derivation.md`). Tokens do not agree on a
+/// check value of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyCheckValue(pub [u8; 8]);
 
 impl KeyCheckValue {
-    /// What a key of this id makes its HMAC over.
+    /// What a key of this id makes its HMAC over: the fixed input of the KDF, of one block of 256 bits.
     pub fn input(id: KeyId) -> Vec<u8> {
-        format!("burgrave-key-check-v1 {id}").into_bytes()
+        let label = Encoder::new().text("burgrave/check-value/v1").finish();
+        let context = Encoder::new().text(id.purpose.as_str()).u64(id.version.into()).finish();
+        let context = Encoder::new().bytes(&context).finish();
+        [&1u32.to_be_bytes(), label.as_slice(), &[0], &context, &256u32.to_be_bytes()].concat()
     }
 
     /// The check value in such an HMAC.

@@ -196,23 +196,44 @@ mod tests {
     use super::*;
     use crate::KeyPurpose;
 
+    fn token(dir: &tempfile::TempDir) -> SoftwareToken {
+        SoftwareToken::create(&dir.path().join("token"), DomainClass::Dev, &Unlock::KeyFile).unwrap()
+    }
+
+    /// What the token derives with a key of known bytes.
+    async fn mac(token: &SoftwareToken, bytes: [u8; 32], input: &[u8]) -> [u8; 32] {
+        let id = KeyId::new(KeyPurpose::Derivation, 1);
+        let key = token.insert(Object::session(id, Secret::new(bytes))).unwrap();
+        let derived = *token.mac(&key, input).await.unwrap().expose();
+        token.destroy_key(&key).await.unwrap();
+        derived
+    }
+
     /// SP 800-108 in counter mode with one block is one HMAC, so that every token derives the same: held against the
     /// library's own implementation of the KDF.
     #[tokio::test]
     async fn one_mac_of_the_token_is_one_block_of_the_counter_kdf() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token");
-        let token =
-            SoftwareToken::create_with_cost(&path, DomainClass::Dev, &Unlock::KeyFile, Argon2Cost::DEFAULT).unwrap();
         let bytes: [u8; 32] = std::array::from_fn(|at| at as u8);
-        let id = KeyId::new(KeyPurpose::Derivation, 1);
-        let key = token.insert(Object::session(id, Secret::new(bytes))).unwrap();
-
         let fixed_info = b"label\0context\0\0\x01\0";
         let mut expected = [0; 32];
         let algorithm = get_kbkdf_ctr_hmac_algorithm(KbkdfCtrHmacAlgorithmId::Sha256).unwrap();
         kbkdf_ctr_hmac(algorithm, &bytes, fixed_info, &mut expected).unwrap();
         let input = [&[0, 0, 0, 1], fixed_info.as_slice()].concat();
-        assert_eq!(token.mac(&key, &input).await.unwrap().expose(), &expected);
+        assert_eq!(mac(&token(&dir), bytes, &input).await, expected);
+    }
+
+    #[tokio::test]
+    async fn the_token_derives_the_published_vectors() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = token(&dir);
+        let file: serde_json::Value = serde_json::from_str(include_str!("../../seal/testdata/kdf.json")).unwrap();
+        let vectors = file["vectors"].as_array().unwrap();
+        assert!(!vectors.is_empty());
+        for vector in vectors {
+            let field = |name: &str| hex::decode(vector[name].as_str().unwrap()).unwrap();
+            let key = field("key").try_into().unwrap();
+            assert_eq!(mac(&token, key, &field("fixed_input")).await.as_slice(), field("derived"), "{vector}");
+        }
     }
 }
