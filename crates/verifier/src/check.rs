@@ -1,0 +1,95 @@
+//! What was checked and how it came out, so that a refusal can be explained in one line.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::Cause;
+
+/// One rule and its outcome.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Check {
+    /// The rule's stable name, e.g. `snp.report.signature`.
+    pub name: &'static str,
+    /// Whether it held.
+    pub passed: bool,
+    /// Whether its failure refuses the evidence; where not, it is told and goes no further.
+    pub fatal: bool,
+    /// What its failure is called.
+    pub cause: Cause,
+    /// What had to be found, in words or hexadecimal.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// Document and section that the rule comes from.
+    pub reference: &'static str,
+}
+
+/// The mark of evidence about which nothing more can be said: a fatal check failed, and stands recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stop;
+
+/// Collects the outcome of checks, in the order in which they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(Vec<Check>);
+
+impl Checks {
+    /// Records a rule whose failure refuses the evidence. Verification goes on, to learn whether it is authentic.
+    pub(crate) fn fatal(
+        &mut self,
+        (name, cause, reference): Rule,
+        passed: bool,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> bool {
+        self.record((name, cause, reference), passed, true, expected, found)
+    }
+
+    /// As [`Checks::fatal`], and nothing more is looked at when it fails.
+    pub(crate) fn need(
+        &mut self,
+        rule: Rule,
+        passed: bool,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Result<(), Stop> {
+        if self.record(rule, passed, true, expected, found) { Ok(()) } else { Err(Stop) }
+    }
+
+    /// Records a failure after which nothing more can be looked at.
+    pub(crate) fn stop(&mut self, rule: Rule, expected: impl fmt::Display, found: impl fmt::Display) -> Stop {
+        self.record(rule, false, true, expected, found);
+        Stop
+    }
+
+    /// Records a rule; `fatal` says what its failure does.
+    pub(crate) fn record(
+        &mut self,
+        (name, cause, reference): Rule,
+        passed: bool,
+        fatal: bool,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> bool {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        self.0.push(Check { name, passed, fatal, cause, expected, found, reference });
+        passed
+    }
+
+    /// The cause of the first fatal failure.
+    pub(crate) fn first_cause(&self) -> Option<Cause> {
+        self.0.iter().find(|check| check.fatal && !check.passed).map(|check| check.cause)
+    }
+
+    /// Whether no rule of authenticity was broken, whatever a policy says.
+    pub(crate) fn unbroken(&self) -> bool {
+        !self.0.iter().any(|check| check.fatal && !check.passed && !check.cause.is_policy())
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Check> {
+        self.0
+    }
+}
+
+/// A rule: its name, what its failure is called, and where it is written.
+pub(crate) type Rule = (&'static str, Cause, &'static str);

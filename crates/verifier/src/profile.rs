@@ -1,0 +1,95 @@
+//! What is demanded of evidence beyond being authentic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burgrave_types::claims::TcbStatus;
+use serde::{Deserialize, Serialize};
+
+/// The demands. The default is the strict profile; every knob loosens it or adds a demand, and an unknown one is an error.
+///
+/// ```
+/// use burgrave_verifier::Profile;
+/// let profile: Profile = toml::from_str("max_vmpl = 1\n[snp.min_tcb.milan]\nsnp = 24")?;
+/// assert!(!profile.allow_debug);
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// Take evidence of an instance that the host's operator can look into.
+    pub allow_debug: bool,
+    /// Take evidence of an instance that a migration agent may move.
+    pub allow_migration: bool,
+    /// Take the simulated TEE. Only a `dev` domain may set this.
+    pub allow_simulated: bool,
+    /// The least privileged level that may ask for evidence (SEV-SNP: VMPL, 0 is the most privileged).
+    pub max_vmpl: u32,
+    /// The TCB statuses that are taken.
+    pub tcb_status: BTreeSet<TcbStatus>,
+    /// Demands on SEV-SNP alone.
+    pub snp: SnpProfile,
+    /// Demands on TPMs alone.
+    pub tpm: TpmProfile,
+}
+
+/// Demands on SEV-SNP.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnpProfile {
+    /// By family (`milan`, `genoa`, `turin`): the lowest security version number of each named component (`bl`, `tee`,
+    /// `snp`, `ucode`, `fmc`) of the reported TCB. A platform below one of them is out of date.
+    pub min_tcb: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Refuse where no revocation list of the root is at hand.
+    pub require_crl: bool,
+    /// Refuse guests that may run with simultaneous multithreading.
+    pub forbid_smt: bool,
+    /// Refuse guests that may be placed on more than one socket.
+    pub require_single_socket: bool,
+}
+
+/// Demands on TPMs.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TpmProfile {
+    /// What makes a TPM's key one to believe.
+    pub trust: TpmTrust,
+    /// PCRs that a quote must cover, whatever the evidence shows.
+    pub pcrs: BTreeSet<u8>,
+}
+
+/// What makes a TPM's endorsement key one to believe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TpmTrust {
+    /// A certificate of the endorsement key, or of the attestation key, that chains to a root.
+    #[default]
+    Certificate,
+    /// As `certificate`, or an endorsement key that the registration lists by digest. For TPMs without a certificate.
+    Listed,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            allow_debug: false,
+            allow_migration: false,
+            allow_simulated: false,
+            max_vmpl: 0,
+            tcb_status: BTreeSet::from([TcbStatus::UpToDate, TcbStatus::VendorManaged]),
+            snp: SnpProfile::default(),
+            tpm: TpmProfile::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_profile_is_the_strict_one_and_an_unknown_knob_is_an_error() {
+        assert_eq!(toml::from_str::<Profile>("").unwrap(), Profile::default());
+        assert!(toml::from_str::<Profile>("alow_debug = true").unwrap_err().to_string().contains("alow_debug"));
+        assert!(toml::from_str::<Profile>("[snp]\nmin_svn = 3").is_err());
+    }
+}

@@ -1,0 +1,290 @@
+//! AMD SEV-SNP: attestation reports signed by a chip's VCEK or a cloud's VLEK.
+//!
+//! Layout and meaning: AMD publication 56860 (*SEV Secure Nested Paging Firmware ABI Specification*), section
+//! `MSG_REPORT_REQ`; certificates and their extensions: AMD publication 57230 (*VCEK Certificate and KDS Interface
+//! Specification*); VLEK: publication 58369.
+//!
+//! Items of a part: `report.bin` (1184 bytes), `vcek.der`, `vlek.der` or `vek.der`; any other certificate or revocation list
+//! among the items is taken as an endorsement. A part without a report shows a certificate alone, which is judged only
+//! where nothing is expected of a report; it makes no claims.
+
+mod chain;
+mod report;
+
+use std::collections::BTreeSet;
+
+use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::{Claims, EvidencePart, Tee};
+use serde_json::json;
+
+use crate::check::Stop;
+use crate::verification::Findings;
+use crate::{Cause, Expected, Input};
+use chain::Vek;
+pub(crate) use report::looks_like_report;
+pub use report::{Family, Report, SigningKey, Tcb};
+
+const ABI: &str = "AMD 56860, MSG_REPORT_REQ";
+const KDS: &str = "AMD 57230, certificate extensions";
+const REPORT: &str = "report.bin";
+
+/// Decodes without judging.
+pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
+    let report = read_report(part.item(REPORT).unwrap_or_default(), findings)?;
+    let vek = chain::find_leaf(part, &crate::Endorsements::default());
+    let family = vek.and_then(|certificate| chain::family_of(&certificate)).or(report.cpuid_family());
+    findings.raw = raw(&report, family);
+    findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
+    Ok(())
+}
+
+/// Verifies a report, or a certificate alone.
+pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    let Some(bytes) = input.part.item(REPORT) else {
+        findings.checks.need(
+            ("snp.report.present", Cause::FormatMalformed, ABI),
+            input.expected == Expected::None,
+            "the item `report.bin`, which alone can be bound to anything",
+            "no such item",
+        )?;
+        return chain::verify(input, findings).map(|_| ());
+    };
+    let report = read_report(bytes, findings)?;
+    findings.raw = raw(&report, report.cpuid_family());
+    findings.claims = Some(claims(&report, report.cpuid_family(), None, TcbStatus::UpToDate));
+    let Some(leaf) = chain::find_leaf(input.part, input.endorsements) else {
+        return Err(findings.checks.stop(
+            ("snp.vek.present", Cause::ChainUntrusted, "AMD 57230, VCEK; AMD 58369, VLEK"),
+            format!("a {} certificate beside the report", report.signing_key),
+            "none",
+        ));
+    };
+    let vek = chain::read_leaf(leaf, findings)?;
+    let family = vek.family;
+    findings.raw = raw(&report, Some(family));
+
+    report_fits_certificate(&report, &vek, findings)?;
+    let status = policy(input, &report, family, findings);
+    findings.claims = Some(claims(&report, Some(family), vek.csp_id.as_deref(), status));
+    binding(input.expected, &report, findings);
+
+    chain::verify_leaf(input, &vek, findings)?;
+    findings.checks.need(
+        ("snp.report.signature", Cause::SignatureInvalid, "AMD 56860, attestation report signature"),
+        report.is_signed_by(vek.certificate.key(), bytes),
+        "an ECDSA P-384 signature of the certificate's key over bytes 0 to 0x29f",
+        "a signature that does not verify",
+    )
+}
+
+fn read_report(bytes: &[u8], findings: &mut Findings) -> Result<Report, Stop> {
+    let checks = &mut findings.checks;
+    checks.need(
+        ("snp.report.length", Cause::FormatLength, ABI),
+        bytes.len() == report::LENGTH,
+        format_args!("{} bytes", report::LENGTH),
+        format_args!("{} bytes", bytes.len()),
+    )?;
+    let malformed = ("snp.report.fields", Cause::FormatMalformed, ABI);
+    let Some(report) = Report::read(bytes) else {
+        return Err(checks.stop(malformed, "the fields of a report", "something else"));
+    };
+    checks.need(
+        ("snp.report.version", Cause::FormatVersion, ABI),
+        matches!(report.version, 2 | 3 | 5),
+        "2, 3 or 5",
+        report.version,
+    )?;
+    checks.need(
+        ("snp.report.algorithm", Cause::FormatAlgorithm, "AMD 56860, signature algorithms"),
+        report.signature_algorithm == 1,
+        "1 (ECDSA P-384 with SHA-384)",
+        report.signature_algorithm,
+    )?;
+    checks.need(
+        ("snp.report.signature_padding", Cause::FormatMalformed, "AMD 56860, ECDSA P-384 signature format"),
+        report.is_signature_padding_zero(bytes),
+        "zeros wherever neither r nor s stands",
+        "something else",
+    )?;
+    Ok(report)
+}
+
+/// The report and the certificate speak of the same chip, TCB and kind of key.
+fn report_fits_certificate(report: &Report, vek: &Vek, findings: &mut Findings) -> Result<(), Stop> {
+    let checks = &mut findings.checks;
+    checks.need(
+        ("snp.vek.kind", Cause::CertificateKind, "AMD 56860, SIGNING_KEY"),
+        report.signing_key == vek.kind,
+        format_args!("a {} certificate, as the report says", report.signing_key),
+        vek.kind,
+    )?;
+    if let Some(family) = report.cpuid_family() {
+        checks.need(
+            ("snp.vek.family", Cause::CertificateExtension, "AMD 56860, CPUID_FAM_ID; AMD 57230, productName"),
+            family == vek.family,
+            family,
+            vek.family,
+        )?;
+    }
+    if let Some(hw_id) = &vek.hw_id {
+        checks.need(
+            ("snp.chip", Cause::ChipMismatch, KDS),
+            report.is_of_chip(hw_id),
+            format_args!("CHIP_ID {}, as in the certificate", hex::encode(hw_id)),
+            hex::encode(report.chip_id),
+        )?;
+    }
+    let reported = report.reported_tcb.parts(vek.family);
+    checks.need(
+        ("snp.tcb.certificate", Cause::TcbMismatch, "AMD 57230, TCB extensions"),
+        reported == vek.tcb,
+        format_args!("{} (certificate)", show(&vek.tcb)),
+        format_args!("{} (report)", show(&reported)),
+    )?;
+    let (committed, current) = (report.committed_tcb.parts(vek.family), report.current_tcb.parts(vek.family));
+    checks.need(
+        ("snp.tcb.order", Cause::TcbMismatch, "AMD 56860, TCB_VERSION"),
+        at_most(&reported, &committed) && at_most(&committed, &current),
+        "reported ≤ committed ≤ current, in every component",
+        format_args!("{}; {}; {}", show(&reported), show(&committed), show(&current)),
+    )
+}
+
+/// What the profile says of the content. Nothing here stops: whether the evidence is authentic is still to be learnt.
+fn policy(input: &Input<'_>, report: &Report, family: Family, findings: &mut Findings) -> TcbStatus {
+    const POLICY: &str = "AMD 56860, guest policy";
+    let (profile, checks) = (input.profile, &mut findings.checks);
+    checks.fatal(
+        ("snp.policy.debug", Cause::Debug, POLICY),
+        profile.allow_debug || !report.policy.debug(),
+        "bit 19 (DEBUG) clear",
+        report.policy,
+    );
+    checks.fatal(
+        ("snp.policy.migration", Cause::Migration, POLICY),
+        profile.allow_migration || !report.policy.migration_agent(),
+        "bit 18 (MIGRATE_MA) clear",
+        report.policy,
+    );
+    checks.fatal(
+        ("snp.vmpl", Cause::Privilege, "AMD 56860, VMPL"),
+        report.vmpl <= profile.max_vmpl,
+        format_args!("at most {}", profile.max_vmpl),
+        report.vmpl,
+    );
+    if profile.snp.forbid_smt {
+        checks.fatal(
+            ("snp.policy.smt", Cause::TcbStatus, POLICY),
+            !report.policy.smt(),
+            "bit 16 (SMT) clear",
+            report.policy,
+        );
+    }
+    if profile.snp.require_single_socket {
+        checks.fatal(
+            ("snp.policy.single_socket", Cause::TcbStatus, POLICY),
+            report.policy.single_socket(),
+            "bit 20 (SINGLE_SOCKET) set",
+            report.policy,
+        );
+    }
+    let reported = report.reported_tcb.parts(family);
+    let mut status = TcbStatus::UpToDate;
+    for (component, floor) in profile.snp.min_tcb.get(family.as_str()).into_iter().flatten() {
+        let found = reported.iter().find(|(name, _)| name == component).map(|(_, svn)| u64::from(*svn));
+        if found.is_none_or(|found| found < *floor) {
+            status = TcbStatus::OutOfDate;
+        }
+    }
+    checks.fatal(
+        ("snp.tcb.status", Cause::TcbStatus, "profile, snp.min_tcb and tcb_status"),
+        profile.tcb_status.contains(&status),
+        format_args!(
+            "a status among {:?}",
+            profile.tcb_status.iter().map(|status| status.as_str()).collect::<Vec<_>>()
+        ),
+        format_args!("{status}: {}", show(&reported)),
+    );
+    status
+}
+
+fn binding(expected: Expected<'_>, report: &Report, findings: &mut Findings) {
+    let Some((bytes, cause)) = expected.report_data() else { return };
+    let carried = report.report_data.split_at_checked(bytes.len());
+    let passed = carried.is_some_and(|(head, rest)| head == bytes && rest.iter().all(|byte| *byte == 0));
+    findings.checks.fatal(
+        ("snp.report_data", cause, "AMD 56860, REPORT_DATA"),
+        passed,
+        format_args!("{}, then zeros to 64 bytes", hex::encode(bytes)),
+        hex::encode(report.report_data),
+    );
+}
+
+fn claims(report: &Report, family: Option<Family>, csp_id: Option<&[u8]>, status: TcbStatus) -> Claims {
+    let platform = if report.chip_id.iter().any(|byte| *byte != 0) { Some(&report.chip_id[..]) } else { csp_id };
+    let svn = family.map(|family| report.reported_tcb.parts(family)).unwrap_or_default();
+    // The firmware verifies the ID block's signature at launch; without an ID block the digest is zero.
+    let signer = Some(report.id_key_digest).filter(|digest| digest.iter().any(|byte| *byte != 0));
+    let product_id = signer.map(|_| format!("{}/{}", hex::encode(report.family_id), hex::encode(report.image_id)));
+    Claims {
+        tee: Tee::Snp,
+        product: family.map(|family| family.as_str().to_owned()),
+        platform_id: platform.map(Into::into),
+        tcb: TcbClaims {
+            status,
+            svn: svn.into_iter().map(|(name, svn)| (name.to_owned(), u64::from(svn))).collect(),
+            advisories: Vec::new(),
+        },
+        debug: Some(report.policy.debug()),
+        migratable: Some(report.policy.migration_agent()),
+        privilege: Some(report.vmpl),
+        launch: LaunchClaims {
+            measurement: Some(report.measurement.as_slice().into()),
+            signer: signer.map(|digest| digest.as_slice().into()),
+            product_id,
+            svn: Some(u64::from(report.guest_svn)),
+        },
+        registers: std::collections::BTreeMap::new(),
+        config: Some(report.host_data.as_slice().into()),
+        binding: Some(report.report_data.as_slice().into()),
+        proved: BTreeSet::from([Proved::Launch]),
+    }
+}
+
+fn raw(report: &Report, family: Option<Family>) -> serde_json::Value {
+    let tcb = |tcb: &Tcb| match family {
+        Some(family) => json!(tcb.parts(family).into_iter().collect::<std::collections::BTreeMap<_, _>>()),
+        None => json!(hex::encode(tcb.0)),
+    };
+    json!({
+        "version": report.version,
+        "family": family.map(Family::as_str),
+        "guest_svn": report.guest_svn,
+        "policy": report.policy.to_string(),
+        "family_id": hex::encode(report.family_id),
+        "image_id": hex::encode(report.image_id),
+        "vmpl": report.vmpl,
+        "platform_info": format!("{:#x}", report.platform_info),
+        "signing_key": report.signing_key.to_string(),
+        "report_data": hex::encode(report.report_data),
+        "measurement": hex::encode(report.measurement),
+        "host_data": hex::encode(report.host_data),
+        "id_key_digest": hex::encode(report.id_key_digest),
+        "author_key_digest": hex::encode(report.author_key_digest),
+        "report_id": hex::encode(report.report_id),
+        "chip_id": hex::encode(report.chip_id),
+        "reported_tcb": tcb(&report.reported_tcb),
+        "committed_tcb": tcb(&report.committed_tcb),
+        "current_tcb": tcb(&report.current_tcb),
+        "launch_tcb": tcb(&report.launch_tcb),
+    })
+}
+
+fn at_most(lower: &[(&str, u8)], upper: &[(&str, u8)]) -> bool {
+    lower.iter().zip(upper).all(|(lower, upper)| lower.1 <= upper.1)
+}
+
+fn show(parts: &[(&str, u8)]) -> String {
+    parts.iter().map(|(name, svn)| format!("{name} {svn}")).collect::<Vec<_>>().join(", ")
+}

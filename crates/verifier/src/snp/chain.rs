@@ -1,0 +1,230 @@
+//! From a VEK certificate up to a pinned ARK, with validity and revocation.
+
+use burgrave_types::EvidencePart;
+use const_oid::ObjectIdentifier;
+use der::Decode;
+use der::asn1::Ia5StringRef;
+
+use super::report::{Family, SigningKey};
+use super::{KDS, REPORT};
+use crate::check::Stop;
+use crate::verification::Findings;
+use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
+use crate::{Cause, Endorsement, Endorsements, Input};
+
+const CHAIN: &str = "AMD 57230, certificate chain; RFC 5280, section 6.1";
+const CRL: &str = "AMD 57230, certificate revocation list; RFC 5280, section 6.3";
+/// More certificates of one name than this are not tried.
+const CANDIDATES: usize = 8;
+
+/// AMD's arc for VEK extensions (AMD 57230, table "VCEK certificate extensions").
+const fn oid(text: &str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(text)
+}
+const PRODUCT: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.2");
+const BL: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.1");
+const TEE: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.2");
+const SNP: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.3");
+const UCODE: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.8");
+const FMC: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.9");
+const HW_ID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.4");
+const CSP_ID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.5");
+
+/// A VCEK or VLEK certificate whose extensions have been read; whether anybody vouches for it is another question.
+#[derive(Debug)]
+pub(super) struct Vek {
+    pub(super) certificate: Certificate,
+    pub(super) kind: SigningKey,
+    pub(super) family: Family,
+    pub(super) tcb: Vec<(&'static str, u8)>,
+    pub(super) hw_id: Option<Vec<u8>>,
+    pub(super) csp_id: Option<Vec<u8>>,
+}
+
+/// The VEK certificate: the item of that name, else the first certificate with a VEK's extensions.
+pub(super) fn find_leaf(part: &EvidencePart, endorsements: &Endorsements) -> Option<Certificate> {
+    for name in ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"] {
+        if let Some(bytes) = part.item(name) {
+            return match Endorsement::read(bytes) {
+                Endorsement::Certificates(mut certificates) if certificates.len() == 1 => certificates.pop(),
+                _ => None,
+            };
+        }
+    }
+    let (certificates, _) = beside(part);
+    certificates
+        .into_iter()
+        .chain(endorsements.certificates.iter().cloned())
+        .find(|certificate| certificate.extension(HW_ID).or(certificate.extension(CSP_ID)).is_some())
+}
+
+/// The family that a VEK certificate names.
+pub(super) fn family_of(certificate: &Certificate) -> Option<Family> {
+    let product = Ia5StringRef::from_der(certificate.extension(PRODUCT)?).ok()?;
+    Family::of_product(product.as_str())
+}
+
+/// Reads kind, family, TCB and chip of a VEK certificate.
+pub(super) fn read_leaf(certificate: Certificate, findings: &mut Findings) -> Result<Vek, Stop> {
+    let (hw_id, csp_id) = (certificate.extension(HW_ID), certificate.extension(CSP_ID));
+    let kind = match (hw_id, csp_id) {
+        (Some(_), None) => Some(SigningKey::Vcek),
+        (None, Some(_)) => Some(SigningKey::Vlek),
+        _ => None,
+    };
+    let is_key = certificate.key_algorithm() == (EC_PUBLIC_KEY, Some(SECP384R1)) && !certificate.claims_authority();
+    let (Some(kind), true) = (kind, is_key) else {
+        return Err(findings.checks.stop(
+            ("snp.vek.certificate", Cause::CertificateKind, KDS),
+            "a P-384 certificate with hwID (VCEK) or cspID (VLEK), which is no authority",
+            certificate.subject(),
+        ));
+    };
+    let (hw_id, csp_id) = (hw_id.map(<[u8]>::to_vec), csp_id.map(<[u8]>::to_vec));
+    let extensions = family_of(&certificate).and_then(|family| Some((family, tcb_of(&certificate, family)?)));
+    let Some((family, tcb)) = extensions else {
+        return Err(findings.checks.stop(
+            ("snp.vek.extensions", Cause::CertificateExtension, KDS),
+            "productName and the TCB's security version numbers",
+            "not all of them",
+        ));
+    };
+    Ok(Vek { certificate, kind, family, tcb, hw_id, csp_id })
+}
+
+fn tcb_of(certificate: &Certificate, family: Family) -> Option<Vec<(&'static str, u8)>> {
+    let names: &[(&'static str, ObjectIdentifier)] = match family {
+        Family::Milan | Family::Genoa => &[("bl", BL), ("tee", TEE), ("snp", SNP), ("ucode", UCODE)],
+        Family::Turin => &[("fmc", FMC), ("bl", BL), ("tee", TEE), ("snp", SNP), ("ucode", UCODE)],
+    };
+    names.iter().map(|(name, oid)| Some((*name, u8::from_der(certificate.extension(*oid)?).ok()?))).collect()
+}
+
+/// Finds and verifies a VEK certificate that comes without a report.
+pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<Vek, Stop> {
+    let Some(leaf) = find_leaf(input.part, input.endorsements) else {
+        return Err(findings.checks.stop(
+            ("snp.vek.present", Cause::FormatMalformed, KDS),
+            "a report, or a VCEK or VLEK certificate",
+            "neither",
+        ));
+    };
+    let vek = read_leaf(leaf, findings)?;
+    verify_leaf(input, &vek, findings)?;
+    Ok(vek)
+}
+
+/// Verifies that a VEK certificate chains to a pinned root, is valid and not revoked.
+pub(super) fn verify_leaf(input: &Input<'_>, vek: &Vek, findings: &mut Findings) -> Result<(), Stop> {
+    let (certificates, crls) = beside(input.part);
+    let leaf = &vek.certificate;
+    let chain = find_chain(input, leaf, &certificates);
+    let checks = &mut findings.checks;
+    let (ask, ark) = match chain {
+        Ok(found) => {
+            checks.record(("snp.chain", Cause::ChainUntrusted, CHAIN), true, true, "a pinned ARK", found.1.subject());
+            found
+        }
+        Err((cause, found)) => {
+            let expected = "VEK signed by an ASK or ASVK, which a pinned ARK signed";
+            return Err(checks.stop(("snp.chain", cause, CHAIN), expected, found));
+        }
+    };
+    checks.need(
+        ("snp.chain.constraints", Cause::ChainConstraint, "RFC 5280, sections 4.2.1.3 and 4.2.1.9"),
+        ark.is_authority(1)
+            && ask.is_authority(0)
+            && ![&ark, &ask, leaf].iter().any(|certificate| certificate.has_unknown_critical_extension()),
+        "ARK and ASK are authorities, and no critical extension is unknown",
+        "not so",
+    )?;
+    for certificate in [leaf, &ask, &ark] {
+        let (from, to) = certificate.validity();
+        findings.checks.need(
+            ("snp.chain.validity", Cause::CertificateValidity, "RFC 5280, section 4.1.2.5"),
+            certificate.is_valid_at(input.at),
+            format_args!("{} within {from} to {to}", input.at),
+            certificate.subject(),
+        )?;
+        findings.ends(to);
+    }
+    revocation(input, &crls, &ask, &ark, findings)
+}
+
+/// Tries the certificates that bear the names of the chain. Roots come from `input.roots` alone.
+fn find_chain(
+    input: &Input<'_>,
+    leaf: &Certificate,
+    beside: &[Certificate],
+) -> Result<(Certificate, Certificate), (Cause, String)> {
+    let candidates = beside.iter().chain(&input.endorsements.certificates).chain(input.roots.intermediates());
+    let named = candidates.filter(|candidate| leaf.is_issued_by_name_of(candidate)).take(CANDIDATES);
+    let mut failure =
+        (Cause::ChainUntrusted, format!("no certificate of `{}` that a pinned root signed", leaf.issuer()));
+    for ask in named {
+        let mut roots = input.roots.anchors().iter().filter(|root| ask.is_issued_by_name_of(root)).take(CANDIDATES);
+        let Some(ark) = roots.find(|ark| ask.is_pss_signed_by(ark)) else { continue };
+        if leaf.is_pss_signed_by(ask) {
+            return Ok((ask.clone(), ark.clone()));
+        }
+        failure = (Cause::ChainSignature, format!("a certificate that `{}` did not sign", ask.subject()));
+    }
+    Err(failure)
+}
+
+fn revocation(
+    input: &Input<'_>,
+    beside: &[Crl],
+    ask: &Certificate,
+    ark: &Certificate,
+    findings: &mut Findings,
+) -> Result<(), Stop> {
+    let all = beside.iter().chain(&input.endorsements.crls);
+    let lists: Vec<&Crl> = all.filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
+    if input.profile.snp.require_crl {
+        findings.checks.need(
+            ("snp.crl.present", Cause::CollateralValidity, "profile, snp.require_crl"),
+            !lists.is_empty(),
+            format_args!("a revocation list of `{}`", ark.subject()),
+            "none",
+        )?;
+    }
+    for crl in lists {
+        findings.checks.need(
+            ("snp.crl.signature", Cause::CrlSignature, CRL),
+            crl.is_pss_signed_by(ark) && crl.is_whole(),
+            format_args!("a whole list, signed by `{}`", ark.subject()),
+            "another signature, or a list of another scope",
+        )?;
+        let (from, next) = crl.validity();
+        findings.checks.need(
+            ("snp.crl.validity", Cause::CrlValidity, CRL),
+            from <= input.at && next.is_some_and(|next| input.at < next),
+            format_args!("{} within thisUpdate and nextUpdate", input.at),
+            next.map_or_else(|| format!("{from}, with no next update"), |next| format!("{from} to {next}")),
+        )?;
+        // The list is the root's and speaks of what the root issued: the ASK, and itself.
+        let revoked = [ask, ark].into_iter().find(|certificate| crl.revokes(certificate));
+        findings.checks.need(
+            ("snp.crl.revoked", Cause::CertificateRevoked, CRL),
+            revoked.is_none(),
+            "neither ASK nor ARK on the root's list",
+            revoked.map_or_else(|| "neither".to_owned(), Certificate::subject),
+        )?;
+        if let Some(next) = next {
+            findings.ends(next);
+        }
+    }
+    Ok(())
+}
+
+/// Certificates and revocation lists among a part's own items.
+fn beside(part: &EvidencePart) -> (Vec<Certificate>, Vec<Crl>) {
+    let mut found = Endorsements::default();
+    for (name, bytes) in &part.items {
+        if name != REPORT {
+            found.add(bytes);
+        }
+    }
+    (found.certificates, found.crls)
+}

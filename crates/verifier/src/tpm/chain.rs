@@ -1,0 +1,138 @@
+//! Certificates of endorsement and attestation keys (TCG EK Credential Profile 2.x), by `webpki`.
+
+use std::time::Duration;
+
+use burgrave_types::Timestamp;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator,
+    KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, RevocationOptionsBuilder,
+    UnknownStatusPolicy, anchor_from_trusted_cert,
+};
+
+use super::Public;
+use crate::check::Stop;
+use crate::verification::Findings;
+use crate::x509::Certificate;
+use crate::{Cause, Endorsements, Input};
+
+const PROFILE: &str = "TCG EK Credential Profile, section 3; RFC 5280, section 6.1";
+/// `tcg-kp-EKCertificate` (2.23.133.8.1), in DER without its header.
+const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// The same, and `tcg-kp-AIKCertificate` (2.23.133.8.3).
+const TCG_PURPOSES: [KeyPurposeId<'static>; 2] =
+    [KeyPurposeId::new(EK_CERTIFICATE), KeyPurposeId::new(&[0x67, 0x81, 0x05, 0x08, 0x03])];
+
+/// Certificates and revocation lists among items and endorsements.
+pub(super) fn beside(input: &Input<'_>) -> Endorsements {
+    let mut all = input.endorsements.clone();
+    for (name, bytes) in &input.part.items {
+        if !super::is_quote_item(name) {
+            all.add(bytes);
+        }
+    }
+    all
+}
+
+/// Verifies the certificate of `key`, if there is one; says whether there is one that chains to a root. A certificate that
+/// does not hold refuses the evidence where `fatal`.
+pub(super) fn verify_key(
+    name: &'static str,
+    key: &Public,
+    beside: &Endorsements,
+    input: &Input<'_>,
+    fatal: bool,
+    findings: &mut Findings,
+) -> Result<bool, Stop> {
+    let subject_key = key.subject_public_key();
+    let Some(leaf) = beside.certificates.iter().find(|certificate| subject_key.as_deref() == Some(certificate.key()))
+    else {
+        return Ok(false);
+    };
+    let expected = "a certificate for TPM keys, valid now, that chains to a root";
+    match verify_path(leaf, beside, input) {
+        Ok(until) => {
+            findings.checks.record((name, Cause::ChainUntrusted, PROFILE), true, fatal, expected, leaf.subject());
+            findings.ends(until);
+            Ok(true)
+        }
+        Err(error) => {
+            let found = format_args!("{error:?} (issuer `{}`)", leaf.issuer());
+            findings.checks.record((name, cause(&error), PROFILE), false, fatal, expected, found);
+            if fatal { Err(Stop) } else { Ok(false) }
+        }
+    }
+}
+
+/// The end of the shortest-lived certificate on the path.
+fn verify_path(leaf: &Certificate, beside: &Endorsements, input: &Input<'_>) -> Result<Timestamp, Error> {
+    let roots: Vec<_> = input.roots.anchors().iter().filter(|root| root.is_valid_at(input.at)).collect();
+    let anchors_der: Vec<_> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
+    let anchors: Vec<_> = anchors_der.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+    let others: Vec<_> =
+        beside.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
+    let leaf_der = CertificateDer::from(leaf.der());
+    let end_entity = EndEntityCert::try_from(&leaf_der)?;
+    let lists =
+        beside.crls.iter().map(|crl| BorrowedCertRevocationList::from_der(crl.der()).map(CertRevocationList::from));
+    let lists = lists.collect::<Result<Vec<_>, _>>()?;
+    let lists: Vec<_> = lists.iter().collect();
+    // A list that is at hand counts and must be current; a maker without one is not refused for it.
+    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        options.with_status_policy(UnknownStatusPolicy::Allow).with_expiration_policy(ExpirationPolicy::Enforce).build()
+    });
+    let secs = u64::try_from(input.at.unix_secs()).unwrap_or(0);
+    let path = end_entity.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &others,
+        UnixTime::since_unix_epoch(Duration::from_secs(secs)),
+        TcgPurpose,
+        revocation,
+        None,
+    )?;
+    let anchor = path.anchor();
+    let root =
+        roots.iter().zip(&anchors).filter(|(_, candidate)| *candidate == anchor).map(|(root, _)| root.validity().1);
+    let on_path = path.intermediate_certificates().filter_map(|certificate| {
+        let der = certificate.der();
+        beside.certificates.iter().find(|candidate| candidate.der() == der.as_ref()).map(|found| found.validity().1)
+    });
+    Ok(root.chain(on_path).fold(leaf.validity().1, Timestamp::min))
+}
+
+fn cause(error: &Error) -> Cause {
+    match error {
+        Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity => {
+            Cause::CertificateValidity
+        }
+        Error::CertRevoked => Cause::CertificateRevoked,
+        Error::CrlExpired { .. } => Cause::CrlValidity,
+        Error::InvalidCrlSignatureForPublicKey => Cause::CrlSignature,
+        Error::InvalidSignatureForPublicKey => Cause::ChainSignature,
+        Error::CaUsedAsEndEntity
+        | Error::EndEntityUsedAsCa
+        | Error::PathLenConstraintViolated
+        | Error::NameConstraintViolation
+        | Error::IssuerNotCrlSigner => Cause::ChainConstraint,
+        Error::RequiredEkuNotFoundContext(_) => Cause::CertificateKind,
+        Error::UnsupportedCriticalExtension => Cause::CertificateExtension,
+        _ => Cause::ChainUntrusted,
+    }
+}
+
+/// Takes certificates for TPM keys; an authority above them may state no purpose at all.
+struct TcgPurpose;
+
+impl ExtendedKeyUsageValidator for TcgPurpose {
+    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        let purposes = purposes.collect::<Result<Vec<_>, _>>()?;
+        if purposes.is_empty() || purposes.iter().any(|purpose| TCG_PURPOSES.contains(purpose)) {
+            return Ok(());
+        }
+        Err(Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext {
+            required: KeyUsage::required(EK_CERTIFICATE),
+            present: purposes.iter().map(KeyPurposeId::to_decoded_oid).collect(),
+        }))
+    }
+}

@@ -1,0 +1,96 @@
+//! PCR values beside a quote, and whether it covers them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burgrave_types::claims::HexBytes;
+use serde::Deserialize;
+
+use super::structures::{Hash, Quote};
+
+/// PCR values by bank and index. They are words of the evidence's maker until a quote's digest covers them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct PcrValues(BTreeMap<Hash, BTreeMap<u8, HexBytes>>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum File {
+    Banks(BTreeMap<String, Bank>),
+    Bank(Bank),
+}
+
+/// Index (in decimal; JSON has no other keys than text) → digest.
+type Bank = BTreeMap<String, HexBytes>;
+
+impl PcrValues {
+    /// Reads a file: index → hexadecimal digest for the bank that the file's name says, or bank → index → digest.
+    /// `None` where it is neither, a bank is not known, or a value has not its bank's width.
+    pub(super) fn read(json: &[u8], bank: Option<Hash>) -> Option<Self> {
+        let banks = match (serde_json::from_slice(json).ok()?, bank) {
+            (File::Banks(banks), _) => {
+                let banks = banks.into_iter().map(|(name, values)| Some((Hash::from_name(&name)?, indexed(values)?)));
+                banks.collect::<Option<BTreeMap<_, _>>>()?
+            }
+            (File::Bank(values), Some(bank)) => BTreeMap::from([(bank, indexed(values)?)]),
+            (File::Bank(_), None) => return None,
+        };
+        let whole = banks.iter().all(|(bank, values)| values.values().all(|value| value.0.len() == bank.length()));
+        whole.then_some(Self(banks))
+    }
+
+    /// Whether every PCR that `quote` selects has its value here, there is at least one, and each of `demanded` is among
+    /// them, in every bank that is quoted. Says what is missing otherwise.
+    pub(super) fn covered_by(&self, quote: &Quote, demanded: &BTreeSet<u8>) -> Result<(), String> {
+        if quote.selections.iter().all(|selection| selection.pcrs.is_empty()) {
+            return Err("a quote over no PCR at all".to_owned());
+        }
+        for selection in &quote.selections {
+            let (bank, shown) = (selection.bank.as_str(), self.0.get(&selection.bank));
+            let mut pcrs = selection.pcrs.iter();
+            if let Some(missing) = pcrs.find(|pcr| shown.is_none_or(|shown| !shown.contains_key(pcr))) {
+                return Err(format!("a quote over {bank} PCR {missing}, whose value is not shown"));
+            }
+            if let Some(missing) = demanded.iter().find(|pcr| !selection.pcrs.contains(pcr)) {
+                return Err(format!("a quote over {bank} PCRs {:?}, PCR {missing} not among them", selection.pcrs));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values that are shown in a quoted bank and that the quote does not cover.
+    pub(super) fn not_covered_by(&self, quote: &Quote) -> Vec<String> {
+        let mut out = Vec::new();
+        for selection in &quote.selections {
+            let shown = self.0.get(&selection.bank).into_iter().flat_map(BTreeMap::keys);
+            let uncovered = shown.filter(|pcr| !selection.pcrs.contains(pcr));
+            out.extend(uncovered.map(|pcr| format!("{} PCR {pcr}", selection.bank.as_str())));
+        }
+        out
+    }
+
+    /// The digest of the quoted values, in the order of the selections (part 1, section "Quote").
+    pub(super) fn digest(&self, quote: &Quote, hash: Hash) -> Vec<u8> {
+        hash.digest(&self.quoted(quote).flat_map(|(_, _, value)| value.0.clone()).collect::<Vec<u8>>())
+    }
+
+    /// The quoted values as registers: `pcr7` of the SHA-256 bank, `sha384:pcr7` of another. SHA-1 values prove nothing
+    /// and are left out.
+    pub(super) fn registers(&self, quote: &Quote) -> BTreeMap<String, HexBytes> {
+        let named = |(bank, pcr, value): (Hash, u8, &HexBytes)| match bank {
+            Hash::Sha1 => None,
+            Hash::Sha256 => Some((format!("pcr{pcr}"), value.clone())),
+            Hash::Sha384 | Hash::Sha512 => Some((format!("{}:pcr{pcr}", bank.as_str()), value.clone())),
+        };
+        self.quoted(quote).filter_map(named).collect()
+    }
+
+    fn quoted<'a>(&'a self, quote: &'a Quote) -> impl Iterator<Item = (Hash, u8, &'a HexBytes)> {
+        quote.selections.iter().flat_map(move |selection| {
+            let shown = self.0.get(&selection.bank);
+            selection.pcrs.iter().filter_map(move |pcr| Some((selection.bank, *pcr, shown?.get(pcr)?)))
+        })
+    }
+}
+
+fn indexed(bank: Bank) -> Option<BTreeMap<u8, HexBytes>> {
+    bank.into_iter().map(|(index, value)| Some((index.parse().ok()?, value))).collect()
+}

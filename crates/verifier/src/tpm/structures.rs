@@ -1,0 +1,455 @@
+//! The TPM structures that evidence consists of (TPM 2.0 Library, part 2; all numbers big endian).
+
+use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use der::Encode;
+use der::asn1::UintRef;
+
+use crate::reader::Reader;
+
+/// `TPM_ALG_NULL`.
+const NULL: u16 = 0x0010;
+const RSA: u16 = 0x0001;
+const ECC: u16 = 0x0023;
+const RSASSA: u16 = 0x0014;
+const RSAPSS: u16 = 0x0016;
+const OAEP: u16 = 0x0017;
+const ECDSA: u16 = 0x0018;
+const ECDAA: u16 = 0x001a;
+/// `TPM_GENERATED_VALUE`: stands first in everything that a TPM made itself.
+const GENERATED: u32 = 0xff54_4347;
+/// `TPM_ST_ATTEST_QUOTE`.
+const QUOTE: u16 = 0x8018;
+
+/// A hash algorithm (part 2, section 6.3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hash {
+    /// SHA-1: read, never relied on.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// The algorithm of a `TPM_ALG_ID`.
+    pub(crate) const fn from_id(id: u16) -> Option<Self> {
+        match id {
+            0x0004 => Some(Self::Sha1),
+            0x000b => Some(Self::Sha256),
+            0x000c => Some(Self::Sha384),
+            0x000d => Some(Self::Sha512),
+            _ => None,
+        }
+    }
+
+    /// The `TPM_ALG_ID`.
+    pub(crate) const fn id(self) -> u16 {
+        match self {
+            Self::Sha1 => 0x0004,
+            Self::Sha256 => 0x000b,
+            Self::Sha384 => 0x000c,
+            Self::Sha512 => 0x000d,
+        }
+    }
+
+    /// The bank's name, as files and claims use it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// The algorithm of that name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|hash| hash.as_str() == name)
+    }
+
+    /// The digest of `bytes`.
+    pub(crate) fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &SHA256,
+            Self::Sha384 => &SHA384,
+            Self::Sha512 => &SHA512,
+        };
+        digest::digest(algorithm, bytes).as_ref().to_vec()
+    }
+
+    /// Bytes of a digest.
+    pub(crate) const fn length(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// The bits of `TPMA_OBJECT` (part 2, section 8.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attributes(pub u32);
+
+impl Attributes {
+    const FIXED_TPM: u32 = 1 << 1;
+    const FIXED_PARENT: u32 = 1 << 4;
+    const SENSITIVE_DATA_ORIGIN: u32 = 1 << 5;
+    const RESTRICTED: u32 = 1 << 16;
+    const DECRYPT: u32 = 1 << 17;
+    const SIGN: u32 = 1 << 18;
+
+    /// A key that never left this TPM and signs only what the TPM itself made.
+    pub const fn are_of_attestation_key(self) -> bool {
+        const NEEDED: u32 = Attributes::FIXED_TPM
+            | Attributes::FIXED_PARENT
+            | Attributes::SENSITIVE_DATA_ORIGIN
+            | Attributes::RESTRICTED
+            | Attributes::SIGN;
+        self.0 & (NEEDED | Self::DECRYPT) == NEEDED
+    }
+
+    /// A key that never left this TPM and opens only what belongs to objects of the TPM.
+    pub const fn are_of_endorsement_key(self) -> bool {
+        const NEEDED: u32 = Attributes::FIXED_TPM
+            | Attributes::FIXED_PARENT
+            | Attributes::SENSITIVE_DATA_ORIGIN
+            | Attributes::RESTRICTED
+            | Attributes::DECRYPT;
+        self.0 & (NEEDED | Self::SIGN) == NEEDED
+    }
+}
+
+/// A curve (part 2, section 6.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Curve {
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+}
+
+impl Curve {
+    /// Bytes of a coordinate.
+    pub(crate) const fn length(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+        }
+    }
+}
+
+/// The key itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// An RSA modulus and exponent.
+    Rsa {
+        /// Big endian, without leading zeros.
+        modulus: Vec<u8>,
+        /// 65537, mostly.
+        exponent: u32,
+    },
+    /// A point, each coordinate in the curve's width.
+    Ecc {
+        /// Its curve.
+        curve: Curve,
+        /// The abscissa.
+        x: Vec<u8>,
+        /// The ordinate.
+        y: Vec<u8>,
+    },
+}
+
+/// A `TPMT_PUBLIC` of an asymmetric key (part 2, section 12.2.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Public {
+    /// The algorithm of the key's name.
+    pub name_algorithm: Hash,
+    /// What the TPM does with the key.
+    pub attributes: Attributes,
+    /// Key bits of the symmetric algorithm (AES, CFB) that the key protects its children with; absent for others.
+    pub(crate) symmetric_bits: Option<u16>,
+    /// The key.
+    pub key: Key,
+    bytes: Vec<u8>,
+}
+
+impl Public {
+    /// Reads a `TPMT_PUBLIC`, with nothing after it. `None` for anything else and for algorithms that are not known.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u16_be()?;
+        let name_algorithm = Hash::from_id(reader.u16_be()?).filter(|hash| *hash != Hash::Sha1)?;
+        let attributes = Attributes(reader.u32_be()?);
+        reader.sized()?; // authPolicy
+        let symmetric_bits = match reader.u16_be()? {
+            NULL => None,
+            0x0006 => {
+                let bits = reader.u16_be()?;
+                // AES in CFB mode is the one that part 1 has for a parent.
+                (reader.u16_be()? == 0x0043).then_some(Some(bits))?
+            }
+            _ => return None,
+        };
+        match reader.u16_be()? {
+            NULL => {}
+            RSASSA | RSAPSS | OAEP | ECDSA => {
+                Hash::from_id(reader.u16_be()?)?;
+            }
+            ECDAA => {
+                reader.take(4)?;
+            }
+            _ => return None,
+        }
+        let key = match kind {
+            RSA => {
+                let bits = reader.u16_be()?;
+                let exponent = reader.u32_be()?;
+                let modulus = reader.sized()?.to_vec();
+                let whole = modulus.len() == usize::from(bits / 8) && modulus.first().is_some_and(|byte| *byte >= 0x80);
+                whole.then_some(Key::Rsa { modulus, exponent: if exponent == 0 { 65537 } else { exponent } })?
+            }
+            ECC => {
+                let curve = match reader.u16_be()? {
+                    0x0003 => Curve::P256,
+                    0x0004 => Curve::P384,
+                    _ => return None,
+                };
+                if reader.u16_be()? != NULL {
+                    return None; // no key derivation scheme is defined for these keys
+                }
+                Key::Ecc { curve, x: padded(reader.sized()?, curve)?, y: padded(reader.sized()?, curve)? }
+            }
+            _ => return None,
+        };
+        reader.end(Self { name_algorithm, attributes, symmetric_bits, key, bytes: bytes.to_vec() })
+    }
+
+    /// The key's name: the algorithm's id, and the digest of the public area (part 1, section 16).
+    pub fn name(&self) -> Vec<u8> {
+        [self.name_algorithm.id().to_be_bytes().as_slice(), &self.name_algorithm.digest(&self.bytes)].concat()
+    }
+
+    /// The key as certificates hold it: an `RSAPublicKey` in DER, or an uncompressed point.
+    pub(crate) fn subject_public_key(&self) -> Option<Vec<u8>> {
+        match &self.key {
+            Key::Rsa { modulus, exponent } => {
+                let exponent = exponent.to_be_bytes();
+                let key =
+                    RsaPublicKey { modulus: UintRef::new(modulus).ok()?, exponent: UintRef::new(&exponent).ok()? };
+                key.to_der().ok()
+            }
+            Key::Ecc { x, y, .. } => Some([&[4], x.as_slice(), y].concat()),
+        }
+    }
+}
+
+impl Public {
+    /// The key as a `SubjectPublicKeyInfo` in DER, for RSA keys.
+    pub(crate) fn subject_public_key_info(&self) -> Option<Vec<u8>> {
+        let key = self.subject_public_key()?;
+        let algorithm = spki::AlgorithmIdentifierRef {
+            oid: const_oid::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"), // rsaEncryption
+            parameters: Some(der::asn1::AnyRef::NULL),
+        };
+        let subject_public_key = der::asn1::BitStringRef::from_bytes(&key).ok()?;
+        spki::SubjectPublicKeyInfo { algorithm, subject_public_key }.to_der().ok()
+    }
+}
+
+/// `RSAPublicKey` (RFC 8017, appendix A.1.1).
+#[derive(der::Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    exponent: UintRef<'a>,
+}
+
+/// Which PCRs of which bank a quote covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selection {
+    /// The bank.
+    pub bank: Hash,
+    /// The PCRs, ascending.
+    pub pcrs: Vec<u8>,
+}
+
+/// A quote: `TPMS_ATTEST` with `TPMS_QUOTE_INFO` (part 2, sections 10.12.8 and 10.12.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quote {
+    /// The qualified name of the signing key.
+    pub qualified_signer: Vec<u8>,
+    /// The caller's bytes.
+    pub extra_data: Vec<u8>,
+    /// Milliseconds that the TPM has run.
+    pub clock: u64,
+    /// How often the TPM was reset; goes up with each boot.
+    pub reset_count: u32,
+    /// How often it was resumed since.
+    pub restart_count: u32,
+    /// Whether no larger clock value was ever shown before.
+    pub safe: bool,
+    /// The TPM's firmware.
+    pub firmware_version: u64,
+    /// What was quoted.
+    pub selections: Vec<Selection>,
+    /// The digest over the quoted values.
+    pub pcr_digest: Vec<u8>,
+}
+
+/// Why bytes are no quote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoQuote {
+    /// They do not begin as what a TPM made.
+    Magic(u32),
+    /// The TPM made them, but they are no quote.
+    Type(u16),
+    /// They do not parse.
+    Malformed,
+}
+
+impl std::fmt::Display for NoQuote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Magic(magic) => write!(f, "magic {magic:#010x}"),
+            Self::Type(kind) => write!(f, "type {kind:#06x}"),
+            Self::Malformed => f.write_str("fields that do not parse"),
+        }
+    }
+}
+
+impl Quote {
+    /// Reads a quote, with nothing after it.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, NoQuote> {
+        let mut reader = Reader::new(bytes);
+        let magic = reader.u32_be().ok_or(NoQuote::Malformed)?;
+        if magic != GENERATED {
+            return Err(NoQuote::Magic(magic));
+        }
+        let kind = reader.u16_be().ok_or(NoQuote::Malformed)?;
+        if kind != QUOTE {
+            return Err(NoQuote::Type(kind));
+        }
+        Self::read_body(reader).ok_or(NoQuote::Malformed)
+    }
+
+    fn read_body(mut reader: Reader<'_>) -> Option<Self> {
+        let qualified_signer = reader.sized()?.to_vec();
+        let extra_data = reader.sized()?.to_vec();
+        let clock = reader.u64_be()?;
+        let reset_count = reader.u32_be()?;
+        let restart_count = reader.u32_be()?;
+        let safe = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let firmware_version = reader.u64_be()?;
+        let count = reader.u32_be()?;
+        if count > 16 {
+            return None; // more banks than there are algorithms
+        }
+        let mut selections = Vec::new();
+        for _ in 0..count {
+            let bank = Hash::from_id(reader.u16_be()?)?;
+            let octets = reader.u8()?;
+            let bitmap = reader.take(usize::from(octets))?;
+            let bits = bitmap.iter().flat_map(|octet| (0..8).map(move |bit| octet & (1 << bit) != 0));
+            let pcrs = (0..=u8::MAX).zip(bits).filter(|(_, set)| *set).map(|(pcr, _)| pcr).collect();
+            selections.push(Selection { bank, pcrs });
+        }
+        let pcr_digest = reader.sized()?.to_vec();
+        reader.end(Self {
+            qualified_signer,
+            extra_data,
+            clock,
+            reset_count,
+            restart_count,
+            safe,
+            firmware_version,
+            selections,
+            pcr_digest,
+        })
+    }
+}
+
+/// Whether bytes begin as a structure that a TPM made.
+pub(crate) fn looks_like_quote(bytes: &[u8]) -> bool {
+    bytes.first_chunk::<4>() == Some(&GENERATED.to_be_bytes())
+}
+
+/// A `TPMT_SIGNATURE` (part 2, section 11.3.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Signature {
+    scheme: u16,
+    /// The hash that was signed, which is also that of a quote's PCR digest.
+    pub(crate) hash: Hash,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Signature {
+    /// Reads a signature, with nothing after it. `None` for anything else and for algorithms that are not known.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let scheme = reader.u16_be()?;
+        let hash = Hash::from_id(reader.u16_be()?)?;
+        let parts = match scheme {
+            RSASSA | RSAPSS => vec![reader.sized()?.to_vec()],
+            ECDSA => vec![reader.sized()?.to_vec(), reader.sized()?.to_vec()],
+            _ => return None,
+        };
+        reader.end(Self { scheme, hash, parts })
+    }
+
+    /// The scheme's name, for people.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.scheme {
+            RSASSA => "RSASSA",
+            RSAPSS => "RSAPSS",
+            _ => "ECDSA",
+        }
+    }
+
+    /// The algorithm for this signature under that key; `None` where they do not fit or the hash is not taken.
+    pub(crate) fn algorithm(&self, key: &Public) -> Option<&'static dyn VerificationAlgorithm> {
+        match (&key.key, self.scheme, self.hash) {
+            (Key::Rsa { .. }, RSASSA, Hash::Sha256) => Some(&RSA_PKCS1_2048_8192_SHA256),
+            (Key::Rsa { .. }, RSASSA, Hash::Sha384) => Some(&RSA_PKCS1_2048_8192_SHA384),
+            (Key::Rsa { .. }, RSASSA, Hash::Sha512) => Some(&RSA_PKCS1_2048_8192_SHA512),
+            (Key::Rsa { .. }, RSAPSS, Hash::Sha256) => Some(&RSA_PSS_2048_8192_SHA256),
+            (Key::Rsa { .. }, RSAPSS, Hash::Sha384) => Some(&RSA_PSS_2048_8192_SHA384),
+            (Key::Rsa { .. }, RSAPSS, Hash::Sha512) => Some(&RSA_PSS_2048_8192_SHA512),
+            (Key::Ecc { curve: Curve::P256, .. }, ECDSA, Hash::Sha256) => Some(&ECDSA_P256_SHA256_FIXED),
+            (Key::Ecc { curve: Curve::P384, .. }, ECDSA, Hash::Sha384) => Some(&ECDSA_P384_SHA384_FIXED),
+            _ => None,
+        }
+    }
+
+    /// Whether `key` signed `message`.
+    pub(crate) fn verifies(&self, key: &Public, message: &[u8]) -> bool {
+        let (Some(algorithm), Some(public)) = (self.algorithm(key), key.subject_public_key()) else { return false };
+        let signature = match &key.key {
+            Key::Rsa { .. } => Some(self.parts.concat()),
+            Key::Ecc { curve, .. } => {
+                let parts: Option<Vec<_>> = self.parts.iter().map(|part| padded(part, *curve)).collect();
+                parts.map(|parts| parts.concat())
+            }
+        };
+        signature.is_some_and(|signature| UnparsedPublicKey::new(algorithm, public).verify(message, &signature).is_ok())
+    }
+}
+
+/// A number in the width of the curve's coordinates: a TPM may leave leading zeros out.
+fn padded(number: &[u8], curve: Curve) -> Option<Vec<u8>> {
+    let missing = curve.length().checked_sub(number.len())?;
+    Some([vec![0; missing].as_slice(), number].concat())
+}

@@ -1,0 +1,206 @@
+//! What is trusted (roots) and what helps (endorsements): bytes that the caller brings, sorted and parsed once.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+
+use crate::Cause;
+use crate::tpm::AkProof;
+use crate::x509::{Certificate, Crl};
+
+/// AMD's root keys (ARK) and the intermediates (ASK) beneath them; origin, licence and fingerprints in `roots/README.md`.
+const AMD_ROOTS: [&[u8]; 3] = [
+    include_bytes!("../roots/milan-ark.der"),
+    include_bytes!("../roots/genoa-ark.der"),
+    include_bytes!("../roots/turin-ark.der"),
+];
+const AMD_INTERMEDIATES: [&[u8]; 3] = [
+    include_bytes!("../roots/milan-ask.der"),
+    include_bytes!("../roots/genoa-ask.der"),
+    include_bytes!("../roots/turin-ask.der"),
+];
+
+static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
+    anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
+    intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
+});
+
+/// The trust anchors. Nothing in evidence or endorsements ever becomes one.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    anchors: Vec<Certificate>,
+    intermediates: Vec<Certificate>,
+}
+
+impl Roots {
+    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin. TPM makers' roots are the
+    /// domain's to configure ([`Roots::with`]).
+    pub fn vendor() -> Self {
+        VENDOR.clone()
+    }
+
+    /// These roots and no others (a test PKI, or a domain that trusts one maker alone).
+    ///
+    /// # Errors
+    /// [`Cause::FormatMalformed`] where a file is not a certificate (DER or PEM) or there is none at all.
+    pub fn only<I>(files: I) -> Result<Self, Cause>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        let roots = Self { anchors: Vec::new(), intermediates: Vec::new() }.with(files)?;
+        if roots.anchors.is_empty() { Err(Cause::FormatMalformed) } else { Ok(roots) }
+    }
+
+    /// These roots beside the ones there are.
+    ///
+    /// # Errors
+    /// [`Cause::FormatMalformed`] where a file is not a certificate (DER or PEM).
+    pub fn with<I>(mut self, files: I) -> Result<Self, Cause>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        for file in files {
+            match Endorsement::read(file.as_ref()) {
+                Endorsement::Certificates(certificates) => self.anchors.extend(certificates),
+                Endorsement::Crl(_) | Endorsement::Other => return Err(Cause::FormatMalformed),
+            }
+        }
+        Ok(self)
+    }
+
+    /// The anchors.
+    pub fn anchors(&self) -> &[Certificate] {
+        &self.anchors
+    }
+
+    pub(crate) fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
+    }
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self::vendor()
+    }
+}
+
+/// What a file beside the evidence is.
+#[derive(Clone, Debug)]
+pub enum Endorsement {
+    /// One certificate in DER, or all those of a PEM file.
+    Certificates(Vec<Certificate>),
+    /// A revocation list, DER or PEM.
+    Crl(Box<Crl>),
+    /// Something else: evidence, or of another format.
+    Other,
+}
+
+impl Endorsement {
+    /// Looks at the bytes, never at a name.
+    pub fn read(bytes: &[u8]) -> Self {
+        if let Some(blocks) = pem_blocks(bytes) {
+            if let [(label, der)] = blocks.as_slice()
+                && label == "X509 CRL"
+            {
+                return Crl::from_der(der).map_or(Self::Other, |crl| Self::Crl(Box::new(crl)));
+            }
+            let certificates = blocks
+                .iter()
+                .map(|(label, der)| if label == "CERTIFICATE" { Certificate::from_der(der) } else { None })
+                .collect::<Option<Vec<_>>>();
+            return match certificates {
+                Some(certificates) if !certificates.is_empty() => Self::Certificates(certificates),
+                _ => Self::Other,
+            };
+        }
+        if let Some(certificate) = Certificate::from_der(bytes) {
+            return Self::Certificates(vec![certificate]);
+        }
+        Crl::from_der(bytes).map_or(Self::Other, |crl| Self::Crl(Box::new(crl)))
+    }
+}
+
+/// Certificates, revocation lists and proofs that come with evidence or from a collateral store. They help to reach a
+/// root and are believed only as far as a root vouches for them (the last two fields excepted: they are the node's own).
+#[derive(Clone, Debug, Default)]
+pub struct Endorsements {
+    /// Intermediates and leaves.
+    pub certificates: Vec<Certificate>,
+    /// Revocation lists.
+    pub crls: Vec<Crl>,
+    /// What the node knows about the bond between a TPM's attestation key and its endorsement key.
+    pub ak_proof: AkProof,
+    /// Platforms that the registration lists: `platform_id` of the claims must be one of them. For a TPM this is the
+    /// endorsement key's digest ([`crate::tpm::ek_digest`]). Empty: any.
+    pub platforms: Vec<Vec<u8>>,
+}
+
+impl Endorsements {
+    /// Sorts a file in; says whether it was an endorsement.
+    pub fn add(&mut self, bytes: &[u8]) -> bool {
+        match Endorsement::read(bytes) {
+            Endorsement::Certificates(certificates) => self.certificates.extend(certificates),
+            Endorsement::Crl(crl) => self.crls.push(*crl),
+            Endorsement::Other => return false,
+        }
+        true
+    }
+}
+
+/// The blocks of a PEM file (RFC 7468), or `None` where the bytes are not PEM.
+fn pem_blocks(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut rest = text.split_once("-----BEGIN ")?.1;
+    let mut blocks = Vec::new();
+    loop {
+        let (label, after) = rest.split_once("-----")?;
+        let (body, after) = after.split_once(&format!("-----END {label}-----"))?;
+        let body: String = body.chars().filter(|character| !character.is_ascii_whitespace()).collect();
+        blocks.push((label.to_owned(), base64::engine::general_purpose::STANDARD.decode(body).ok()?));
+        match after.split_once("-----BEGIN ") {
+            Some((_, next)) => rest = next,
+            None => return Some(blocks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(certificate: &Certificate) -> String {
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.der()))
+    }
+
+    #[test]
+    fn the_pinned_roots_are_the_ones_whose_fingerprints_are_known() {
+        let roots = Roots::vendor();
+        let found: Vec<_> = roots.anchors().iter().chain(roots.intermediates()).map(fingerprint).collect();
+        assert_eq!(
+            found,
+            [
+                "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",
+                "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
+                "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
+                "67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b",
+                "5464738c1546aed5f2cecf1dc98c5c960a92e8913238a61711bc90ec6e828521",
+                "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_pinned_root_and_intermediate_is_signed_by_its_root() {
+        let roots = Roots::vendor();
+        for certificate in roots.anchors().iter().chain(roots.intermediates()) {
+            let root = roots.anchors().iter().find(|root| certificate.is_issued_by_name_of(root)).unwrap();
+            assert!(certificate.is_pss_signed_by(root), "{}", certificate.subject());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_becomes_no_root() {
+        assert!(Roots::only([b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]).is_err());
+        assert!(Roots::only(Vec::<Vec<u8>>::new()).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! The one door: a part of evidence in, a verdict with its reasons out.
+
+use std::collections::BTreeMap;
+
+use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::check::{Checks, Stop};
+use crate::{Cause, Check, Endorsements, Profile, Roots, simulated, snp, tpm};
+
+/// Everything that a verdict depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The evidence.
+    pub part: &'a EvidencePart,
+    /// Certificates, revocation lists and proofs beside it. Those among the part's own items are found there.
+    pub endorsements: &'a Endorsements,
+    /// What is trusted.
+    pub roots: &'a Roots,
+    /// What is demanded beyond being authentic.
+    pub profile: &'a Profile,
+    /// What the evidence must be bound to.
+    pub expected: Expected<'a>,
+    /// The time at which it is judged.
+    pub at: Timestamp,
+}
+
+/// What the evidence must carry of the challenger's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected<'a> {
+    /// Nothing is asked; only offline does this make sense, since a replay passes.
+    None,
+    /// Exactly these bytes in the report data (a quote's qualifying data). For formats with a field of fixed width
+    /// (SEV-SNP, TDX, SGX: 64 bytes) shorter bytes are followed by zeros.
+    ReportData(&'a [u8]),
+    /// This nonce, where the format carries one; compared as [`Expected::ReportData`] is.
+    Nonce(&'a [u8]),
+    /// The binding of a link, in the width that the format carries.
+    Binding {
+        /// SHA-512 of the binding, for formats with 64 bytes.
+        report_data: &'a [u8; 64],
+        /// SHA-256 of the same input, for TPM quotes.
+        qualifying_data: &'a [u8; 32],
+    },
+}
+
+impl<'a> Expected<'a> {
+    /// The bytes that a TPM quote must carry.
+    pub(crate) fn qualifying_data(self) -> Option<(&'a [u8], Cause)> {
+        match self {
+            Self::None => None,
+            Self::ReportData(bytes) => Some((bytes, Cause::BindingReportData)),
+            Self::Nonce(bytes) => Some((bytes, Cause::BindingNonce)),
+            Self::Binding { qualifying_data, .. } => Some((qualifying_data, Cause::BindingNonce)),
+        }
+    }
+
+    /// The bytes that 64 bytes of report data must begin with; what follows them must be zero.
+    pub(crate) fn report_data(self) -> Option<(&'a [u8], Cause)> {
+        match self {
+            Self::None => None,
+            Self::ReportData(bytes) => Some((bytes, Cause::BindingReportData)),
+            Self::Nonce(bytes) => Some((bytes, Cause::BindingNonce)),
+            Self::Binding { report_data, .. } => Some((report_data, Cause::BindingReportData)),
+        }
+    }
+}
+
+/// Whether the evidence is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Authentic, bound as expected, and what the profile takes.
+    Accept,
+    /// Not so; the cause says why.
+    Reject,
+}
+
+/// The answer. Its JSON is what `burgrave evidence verify -o json` prints.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Verification {
+    /// Whether the evidence is taken.
+    pub verdict: Verdict,
+    /// Whether signatures, chain, revocation and validity hold, whatever the profile says of the content.
+    pub authentic: bool,
+    /// The first fatal check that failed; absent exactly when the verdict is accept.
+    pub cause: Option<Cause>,
+    /// The TEE that the part names.
+    pub tee: Tee,
+    /// What the evidence says; absent where it could not be read. **Believe it only when the verdict is accept.**
+    pub claims: Option<Claims>,
+    /// The TEE's own fields, decoded; for people and for the log.
+    pub raw: Value,
+    /// When the first of all certificates and revocation lists that were used ends: no conclusion may outlive it.
+    pub valid_until: Option<Timestamp>,
+    /// Every rule and its outcome, in the order in which they were looked at.
+    pub checks: Vec<Check>,
+}
+
+/// What a TEE's module learns on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) claims: Option<Claims>,
+    pub(crate) raw: Value,
+    pub(crate) valid_until: Option<Timestamp>,
+    pub(crate) checks: Checks,
+}
+
+impl Findings {
+    /// Lowers the end of what may be concluded.
+    pub(crate) fn ends(&mut self, at: Timestamp) {
+        self.valid_until = Some(self.valid_until.map_or(at, |until| until.min(at)));
+    }
+}
+
+/// Verifies one part of evidence.
+pub fn verify(input: &Input<'_>) -> Verification {
+    let mut findings = Findings::default();
+    let whole = match input.part.tee {
+        Tee::Snp => snp::verify(input, &mut findings),
+        Tee::Tpm => tpm::verify(input, &mut findings),
+        Tee::Simulated => simulated::verify(input, &mut findings),
+        Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
+            ("tee.supported", Cause::FormatAlgorithm, "this release"),
+            "snp, tpm or simulated",
+            input.part.tee,
+        )),
+    };
+    if whole.is_ok() {
+        platform_is_listed(input, &mut findings);
+    }
+    let cause = findings.checks.first_cause();
+    let accepted = whole.is_ok() && cause.is_none();
+    Verification {
+        verdict: if accepted { Verdict::Accept } else { Verdict::Reject },
+        authentic: whole.is_ok() && findings.checks.unbroken(),
+        cause,
+        tee: input.part.tee,
+        claims: findings.claims,
+        raw: findings.raw,
+        valid_until: findings.valid_until,
+        checks: findings.checks.into_vec(),
+    }
+}
+
+fn platform_is_listed(input: &Input<'_>, findings: &mut Findings) {
+    let listed = &input.endorsements.platforms;
+    if listed.is_empty() {
+        return;
+    }
+    let found = findings.claims.as_ref().and_then(|claims| claims.platform_id.as_ref());
+    let passed = found.is_some_and(|id| listed.iter().any(|listed| listed.as_slice() == id.as_bytes()));
+    findings.checks.fatal(
+        ("platform.listed", Cause::PlatformUnlisted, "registration, platforms"),
+        passed,
+        "a platform that the registration lists",
+        found.map_or_else(|| "a platform without a name".to_owned(), ToString::to_string),
+    );
+}
+
+/// Which TEE items (file name → bytes) come from, by their names and shapes; `None` where no format is recognised.
+pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
+    let has = |name: &str| items.contains_key(name);
+    if has("hcl-report.bin") {
+        Some(Tee::AzVtpm)
+    } else if has(burgrave_types::simulated::REPORT_ITEM) {
+        Some(Tee::Simulated)
+    } else if has("document.cose") {
+        Some(Tee::Nitro)
+    } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
+        Some(Tee::Tpm)
+    } else if items.values().any(|bytes| snp::looks_like_report(bytes))
+        || ["vcek.der", "vlek.der", "vek.der"].into_iter().any(has)
+    {
+        Some(Tee::Snp)
+    } else {
+        None
+    }
+}
+
+/// What [`inspect`] found: decoded, and believed by nobody.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Inspected {
+    /// The TEE that the part names.
+    pub tee: Tee,
+    /// What the evidence says, unverified.
+    pub claims: Option<Claims>,
+    /// The TEE's own fields.
+    pub raw: Value,
+}
+
+/// Decodes a part without judging it: neither signature nor chain, time or profile are looked at.
+///
+/// # Errors
+/// The `format.*` cause for which it cannot be read.
+pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
+    let mut findings = Findings::default();
+    let read = match part.tee {
+        Tee::Snp => snp::inspect(part, &mut findings),
+        Tee::Tpm => tpm::inspect(part, &mut findings),
+        Tee::Simulated => simulated::inspect(part, &mut findings),
+        Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => {
+            return Err(Cause::FormatAlgorithm);
+        }
+    };
+    match read {
+        Ok(()) => Ok(Inspected { tee: part.tee, claims: findings.claims, raw: findings.raw }),
+        Err(Stop) => Err(findings.checks.first_cause().unwrap_or(Cause::FormatMalformed)),
+    }
+}

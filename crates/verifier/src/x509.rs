@@ -1,0 +1,191 @@
+//! Certificates and revocation lists as they came, with what the verifiers ask of them (RFC 5280).
+//!
+//! AMD's chain is verified here, by hand: it has the fixed shape root → intermediate → key, and writes the RSA-PSS
+//! parameters in a way that `webpki` does not take. General chains (a TPM maker's) go through `webpki`.
+
+use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use burgrave_types::Timestamp;
+use const_oid::ObjectIdentifier;
+use der::asn1::{AnyRef, BitStringRef};
+use der::{Decode, Encode, Sequence};
+use spki::AlgorithmIdentifierRef;
+use x509_cert::crl::CertificateList;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::time::Time;
+
+/// `id-RSASSA-PSS` (RFC 8017, appendix C).
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+/// `id-ecPublicKey` (RFC 5480, section 2.1.1).
+pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// `secp384r1` (RFC 5480, section 2.1.1.1).
+pub(crate) const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// `SIGNED{}` of X.509: what is signed, as it came, and the signature.
+#[derive(Sequence)]
+struct Signed<'a> {
+    content: AnyRef<'a>,
+    algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
+}
+
+/// A certificate, parsed once; signatures are checked over the bytes that came.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    der: Vec<u8>,
+    parsed: x509_cert::Certificate,
+}
+
+impl Certificate {
+    /// Reads one certificate in DER, with nothing after it.
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        let parsed = x509_cert::Certificate::from_der(der).ok()?;
+        Some(Self { der: der.to_vec(), parsed })
+    }
+
+    /// The certificate in DER, as it came.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The subject's distinguished name, for people.
+    pub fn subject(&self) -> String {
+        self.parsed.tbs_certificate().subject().to_string()
+    }
+
+    /// The issuer's distinguished name, for people.
+    pub fn issuer(&self) -> String {
+        self.parsed.tbs_certificate().issuer().to_string()
+    }
+
+    pub(crate) fn is_issued_by_name_of(&self, issuer: &Self) -> bool {
+        self.parsed.tbs_certificate().issuer() == issuer.parsed.tbs_certificate().subject()
+    }
+
+    pub(crate) fn serial(&self) -> &[u8] {
+        self.parsed.tbs_certificate().serial_number().as_bytes()
+    }
+
+    /// First and last instant of validity.
+    pub(crate) fn validity(&self) -> (Timestamp, Timestamp) {
+        let validity = self.parsed.tbs_certificate().validity();
+        (timestamp(&validity.not_before), timestamp(&validity.not_after))
+    }
+
+    pub(crate) fn is_valid_at(&self, at: Timestamp) -> bool {
+        let (from, to) = self.validity();
+        from <= at && at <= to
+    }
+
+    /// The algorithm of the subject's key and, for a named curve, which.
+    pub(crate) fn key_algorithm(&self) -> (ObjectIdentifier, Option<ObjectIdentifier>) {
+        let algorithm = &self.parsed.tbs_certificate().subject_public_key_info().algorithm;
+        let curve = algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+        (algorithm.oid, curve)
+    }
+
+    /// The subject's key: a point for EC keys, an `RSAPublicKey` for RSA keys.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.parsed.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
+    }
+
+    pub(crate) fn extensions(&self) -> &[Extension] {
+        self.parsed.tbs_certificate().extensions().map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of the extension `oid`; `None` where it is absent or stands twice.
+    pub(crate) fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+        let mut found = self.extensions().iter().filter(|extension| extension.extn_id == oid);
+        match (found.next(), found.next()) {
+            (Some(extension), None) => Some(extension.extn_value.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// Whether the certificate may sign certificates, with at most `below` further authorities beneath it.
+    pub(crate) fn is_authority(&self, below: u8) -> bool {
+        let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
+        let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
+        let ca = matches!(constraints, Ok(Some((_, found))) if found.ca
+            && found.path_len_constraint.is_none_or(|length| length >= below));
+        ca && matches!(usage, Ok(Some((_, usage))) if usage.key_cert_sign())
+    }
+
+    /// Whether the certificate calls itself an authority.
+    pub(crate) fn claims_authority(&self) -> bool {
+        let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
+        !matches!(constraints, Ok(None)) && !matches!(constraints, Ok(Some((_, found))) if !found.ca)
+    }
+
+    /// Whether any critical extension but the two that are looked at here stands in it.
+    pub(crate) fn has_unknown_critical_extension(&self) -> bool {
+        use const_oid::AssociatedOid;
+        let known = [BasicConstraints::OID, KeyUsage::OID];
+        self.extensions().iter().any(|extension| extension.critical && !known.contains(&extension.extn_id))
+    }
+
+    /// Whether `issuer`'s RSA key signed this certificate with RSASSA-PSS and SHA-384 (AMD's algorithm).
+    pub(crate) fn is_pss_signed_by(&self, issuer: &Self) -> bool {
+        self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
+            && is_pss_signed(&self.der, issuer)
+    }
+}
+
+/// A revocation list, parsed once.
+#[derive(Clone, Debug)]
+pub struct Crl {
+    der: Vec<u8>,
+    parsed: CertificateList,
+}
+
+impl Crl {
+    /// Reads one list in DER, with nothing after it.
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        let parsed = CertificateList::from_der(der).ok()?;
+        Some(Self { der: der.to_vec(), parsed })
+    }
+
+    /// The list in DER, as it came.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub(crate) fn is_issued_by_name_of(&self, issuer: &Certificate) -> bool {
+        self.parsed.tbs_cert_list.issuer == *issuer.parsed.tbs_certificate().subject()
+    }
+
+    /// When it was made and when the next one is due. A list that names no next one is not taken.
+    pub(crate) fn validity(&self) -> (Timestamp, Option<Timestamp>) {
+        let list = &self.parsed.tbs_cert_list;
+        (timestamp(&list.this_update), list.next_update.as_ref().map(timestamp))
+    }
+
+    pub(crate) fn revokes(&self, certificate: &Certificate) -> bool {
+        let revoked = self.parsed.tbs_cert_list.revoked_certificates.as_deref().unwrap_or(&[]);
+        revoked.iter().any(|entry| entry.serial_number.as_bytes() == certificate.serial())
+    }
+
+    /// Whether it is a whole list: a critical extension (a delta, a partial scope) would make it something else.
+    pub(crate) fn is_whole(&self) -> bool {
+        let extensions = self.parsed.tbs_cert_list.crl_extensions.as_deref().unwrap_or(&[]);
+        !extensions.iter().any(|extension| extension.critical)
+    }
+
+    pub(crate) fn is_pss_signed_by(&self, issuer: &Certificate) -> bool {
+        self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_pss_signed(&self.der, issuer)
+    }
+}
+
+/// RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, whatever the parameters in the structure say: what
+/// was signed otherwise does not verify.
+fn is_pss_signed(der: &[u8], issuer: &Certificate) -> bool {
+    let Ok(signed) = Signed::from_der(der) else { return false };
+    let (Ok(content), Some(signature)) = (signed.content.to_der(), signed.signature.as_bytes()) else { return false };
+    signed.algorithm.oid == RSASSA_PSS
+        && UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.key()).verify(&content, signature).is_ok()
+}
+
+pub(crate) fn timestamp(time: &Time) -> Timestamp {
+    let secs = time.to_unix_duration().as_secs();
+    Timestamp::from_unix_secs(i64::try_from(secs).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,73 @@
+//! Every SEV-SNP and TPM row of the evidence vectors gives the verdict, the authenticity and a cause that it should.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests may fail loudly, and say what they skip"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use burgrave_verifier::{Cause, Verdict};
+use common::{Row, collection, packaged};
+
+#[test]
+fn every_packaged_row_is_judged_as_it_should() {
+    let (folder, rows) = packaged();
+    assert!(rows.len() >= 25, "only {} rows", rows.len());
+    judge(&folder, &rows);
+}
+
+#[test]
+fn every_row_of_the_whole_collection_is_judged_as_it_should() {
+    let Some((folder, rows)) = collection() else {
+        println!("skipped: no evidence vectors at BURGRAVE_VECTORS or ../shared/vectors");
+        return;
+    };
+    assert!(rows.len() >= 40, "only {} rows", rows.len());
+    judge(&folder, &rows);
+}
+
+#[test]
+fn the_packaged_files_are_the_ones_whose_digests_are_known() {
+    let (folder, rows) = packaged();
+    for row in rows {
+        for (name, digest) in row.files() {
+            let bytes = std::fs::read(folder.join(&row.id).join(&name)).unwrap();
+            let found = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+            assert_eq!(hex::encode(found), digest, "{}/{name}", row.id);
+        }
+    }
+}
+
+fn judge(folder: &Path, rows: &[Row]) {
+    let mut wrong = Vec::new();
+    for row in rows.iter().filter(|row| matches!(row.expect(), "accept" | "reject")) {
+        let verification = row.case(folder).verify();
+        let verdict = if row.expect() == "accept" { Verdict::Accept } else { Verdict::Reject };
+        let causes = row.causes();
+        let cause_fits = match verification.cause {
+            None => causes.is_empty(),
+            Some(cause) => causes.contains(&cause),
+        };
+        if verification.verdict != verdict || verification.authentic != row.authentic() || !cause_fits {
+            let failed: Vec<_> = verification.checks.iter().filter(|check| !check.passed).collect();
+            wrong.push(format!(
+                "{}: {:?} authentic {} cause {:?}, expected {} authentic {} among {causes:?}; {failed:#?}",
+                row.id,
+                verification.verdict,
+                verification.authentic,
+                verification.cause.map(Cause::as_str),
+                row.expect(),
+                row.authentic(),
+            ));
+        }
+        assert_eq!(verification.cause.is_none(), verification.verdict == Verdict::Accept, "{}", row.id);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
