@@ -5,6 +5,7 @@
 
 mod admin;
 mod answer;
+mod request;
 mod view;
 
 pub use admin::{
@@ -15,6 +16,7 @@ pub use answer::{
     Advice, Can, CanCase, DecisionFilter, DecisionView, DomainInfo, Event, Health, Residual, Revoked, Rotation,
     StandingCounts, Status, Why,
 };
+pub use request::{AuthorizeRequest, CutRequest, ReleaseStateChange, RevokeRequest, RotateRequest};
 pub use view::{
     ChannelEnd, ChannelView, EnclaveView, InstanceView, KeyVersionView, KeyView, PlatformBarView, PolicyView,
     ReleaseView,

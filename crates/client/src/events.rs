@@ -1,0 +1,106 @@
+//! Server-sent events (WHATWG HTML, section 9.2), as far as a node sends them.
+
+use burgrave_types::api::Event;
+use burgrave_types::{Problem, ProblemCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+/// An event's text, at most: 1 MiB.
+const MAX_EVENT: usize = 1024 * 1024;
+
+/// What happens at a node, as it happens.
+pub struct Events {
+    body: Incoming,
+    lines: Lines,
+}
+
+impl Events {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self { body, lines: Lines::default() }
+    }
+
+    /// The next event with its id, for resuming; `None` when the node has ended the stream. Waiting can be dropped and taken
+    /// up again without losing an event.
+    ///
+    /// # Errors
+    /// `unavailable` where the connection breaks, `protocol.violation` where what comes is no event.
+    pub async fn next(&mut self) -> Result<Option<(String, Event)>, Problem> {
+        loop {
+            if let Some((id, data)) = self.lines.event() {
+                let event = serde_json::from_str(&data).map_err(|error| {
+                    Problem::new(ProblemCode::Protocol, format!("an event cannot be read: {error}"))
+                })?;
+                return Ok(Some((id, event)));
+            }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| {
+                Problem::new(ProblemCode::Unavailable, format!("the stream of events broke: {error}"))
+                    .with_fix("start it again; it goes on after the last event that was seen")
+            })?;
+            if let Ok(data) = frame.into_data() {
+                self.lines.feed(&data)?;
+            }
+        }
+    }
+}
+
+/// Collects bytes until an event is whole.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        if self.0.len() + bytes.len() > MAX_EVENT {
+            return Err(Problem::new(ProblemCode::Protocol, format!("an event is longer than {MAX_EVENT} bytes")));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes the first whole event that carries data: its id and data.
+    fn event(&mut self) -> Option<(String, String)> {
+        loop {
+            let end = self.0.windows(2).position(|pair| pair == b"\n\n")?;
+            let block: Vec<u8> = self.0.drain(..end + 2).collect();
+            let text = String::from_utf8_lossy(&block);
+            let (mut id, mut data) = (String::new(), String::new());
+            for line in text.lines() {
+                let (field, value) = line.split_once(':').unwrap_or((line, ""));
+                let value = value.strip_prefix(' ').unwrap_or(value);
+                match field {
+                    "id" => id = value.to_owned(),
+                    "data" if data.is_empty() => data = value.to_owned(),
+                    "data" => data = format!("{data}\n{value}"),
+                    _ => {}
+                }
+            }
+            // A block without data is a comment that keeps the connection alive.
+            if !data.is_empty() {
+                return Some((id, data));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_whole_however_the_bytes_are_cut() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        for byte in b": hello\n\nid: 7\ndata: {\"a\":\ndata: 1}\n\nid: 8\ndata: x\n\n" {
+            lines.feed(&[*byte]).unwrap();
+            seen.extend(lines.event());
+        }
+        assert_eq!(seen, [("7".to_owned(), "{\"a\":\n1}".to_owned()), ("8".to_owned(), "x".to_owned())]);
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut lines = Lines::default();
+        lines.feed(&vec![b'x'; MAX_EVENT]).unwrap();
+        assert_eq!(lines.feed(b"x").unwrap_err().code, ProblemCode::Protocol);
+    }
+}
