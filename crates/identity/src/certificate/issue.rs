@@ -136,7 +136,7 @@ impl CertificateTemplate {
             not_after: self.not_after,
             extensions: self.extensions().map_err(encoding)?,
         };
-        fields.to_be_signed(random)
+        fields.into_tbs(random)
     }
 
     fn extensions(&self) -> der::Result<Vec<Extension>> {
@@ -243,7 +243,7 @@ pub(super) struct TbsFields<'a> {
 }
 
 impl TbsFields<'_> {
-    pub(super) fn to_be_signed(self, random: &dyn Random) -> Result<Tbs, IdentityError> {
+    pub(super) fn into_tbs(self, random: &dyn Random) -> Result<Tbs, IdentityError> {
         if self.not_after < self.not_before {
             return Err(IdentityError::broken("its validity ends before it begins"));
         }

@@ -36,7 +36,7 @@ pub fn self_signed_identity(
         not_after: NO_END,
         extensions: common_extensions(ProfileKind::Unattested, key.spki()).map_err(encoding)?,
     };
-    let tbs = fields.to_be_signed(random)?;
+    let tbs = fields.into_tbs(random)?;
     tbs.assemble(&key.sign_der(tbs.bytes())?)
 }
 
