@@ -262,6 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_one_form_and_so_one_hash() {
+        let key = IdentityKey::generate().unwrap();
+        let (head, coordinates) = key.spki().split_at(27);
+        let (x, y) = coordinates.split_at(32);
+        check_spki("key", key.spki(), P256).unwrap();
+        // SEC 1 section 2.3.3 and X9.62: the hybrid form, then the compressed form, each well formed as DER.
+        let hybrid = [&head[..26], &[6 | (y[31] & 1)], x, y].concat();
+        let mut compressed = [&head[..26], &[2 | (y[31] & 1)], x].concat();
+        (compressed[1], compressed[24]) = (57, 34);
+        let trailing = [key.spki(), &[0]].concat();
+        for other in [hybrid, compressed, trailing] {
+            assert!(check_spki("key", &other, P256).is_err(), "{other:02x?}");
+        }
+    }
+
+    #[test]
     fn a_signature_goes_from_der_to_fixed_and_back() {
         let key = IdentityKey::generate().unwrap();
         for n in 0u8..64 {

@@ -139,7 +139,7 @@ impl CertificateTemplate {
         fields.into_tbs(random)
     }
 
-    fn extensions(&self) -> der::Result<Vec<Extension>> {
+    pub(super) fn extensions(&self) -> der::Result<Vec<Extension>> {
         let kind = self.profile.kind();
         let mut list = common_extensions(kind, &self.subject_spki)?;
         list.push(extension(oids::DOMAIN_CLASS, false, &Utf8StringRef::new(self.class.as_str())?)?);
@@ -309,7 +309,11 @@ fn algorithm_identifier(algorithm: SignatureAlgorithm) -> AlgorithmIdentifierOwn
     AlgorithmIdentifierOwned { oid: algorithm_oid(algorithm), parameters: None }
 }
 
-fn extension(oid: const_oid::ObjectIdentifier, critical: bool, value: &impl Encode) -> der::Result<Extension> {
+pub(super) fn extension(
+    oid: const_oid::ObjectIdentifier,
+    critical: bool,
+    value: &impl Encode,
+) -> der::Result<Extension> {
     Ok(Extension { extn_id: oid, critical, extn_value: OctetString::new(value.to_der()?)? })
 }
 

@@ -7,6 +7,8 @@
 mod issue;
 mod parse;
 mod self_signed;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
