@@ -25,7 +25,12 @@ impl Confirmations {
     /// the confirmations to it.
     pub(super) fn new(tls: &Connection, secret: Secret<[u8; 32]>, grant: &[u8; 32]) -> Result<Self, rustls::Error> {
         let exporter = tls.export_keying_material([0; EXPORTER_LEN], EXPORTER_CHANNEL, Some(grant))?;
-        Ok(Self { secret, exporter: Secret::new(exporter) })
+        Ok(Self::over(secret, Secret::new(exporter)))
+    }
+
+    /// Over this channel secret and this exporter.
+    pub(super) fn over(secret: Secret<[u8; 32]>, exporter: Secret<[u8; EXPORTER_LEN]>) -> Self {
+        Self { secret, exporter }
     }
 
     /// What the side of `role` sends.

@@ -1,22 +1,22 @@
 //! One end of a channel: mutual TLS 1.3 with the granted peer, confirmation both ways, then a byte stream.
 
 mod confirm;
+mod session;
+#[cfg(test)]
+mod tests;
 mod unread;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use burgrave_identity::tls::{
-    ALPN_CHANNEL, CredentialSlot, PinnedPeerVerifier, client_config, hybrid_only_provider, refusal, server_config,
-};
-use burgrave_identity::{DomainTrust, IdentityError, ProfileKind, verify_chain};
-use burgrave_types::{ChannelId, Clock, Secret, SpiffeId, Timestamp};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, Connection, ServerConnection};
+use burgrave_identity::tls::CredentialSlot;
+use burgrave_identity::{DomainTrust, ProfileKind, verify_chain};
+use burgrave_types::{ChannelId, Secret, SpiffeId, Timestamp};
+use rustls::Connection;
 
 use crate::{AcceptedIds, ChannelError, ChannelGrant, Role, SignedGrant};
 use confirm::Confirmations;
+use session::{Time, from_tls, session};
 use unread::Unread;
 
 /// How many bytes for the peer may wait in an endpoint before [`Endpoint::write`] takes no more.
@@ -130,7 +130,7 @@ impl Endpoint {
                 return Err(ChannelError::NotOurs { role, what, expected, found });
             }
         }
-        let time = Arc::new(Time(AtomicI64::new(now.unix_millis())));
+        let time = Time::new(now);
         let mut tls = session(role, &grant, trust, credential, time.clone())?;
         tls.set_buffer_limit(Some(OUTPUT_LIMIT));
         accepted.accept(grant.channel, grant.not_after, now)?;
@@ -267,7 +267,7 @@ impl Endpoint {
 
     /// Refuses to go on with a failed channel or an ended grant.
     fn check(&mut self, now: Timestamp) -> Result<(), ChannelError> {
-        self.time.0.store(now.unix_millis(), Ordering::Relaxed);
+        self.time.set(now);
         let result = match &self.phase {
             Phase::Failed(error) => Err(error.clone()),
             _ if now >= self.grant.not_after => {
@@ -387,51 +387,5 @@ impl Endpoint {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Endpoint({} of {}, {:?})", self.role, self.grant.channel, self.state())
-    }
-}
-
-/// The TLS session: the peer pinned by the grant, the channel's id as the name that is asked for.
-fn session(
-    role: Role,
-    grant: &ChannelGrant,
-    trust: DomainTrust,
-    credential: Arc<CredentialSlot>,
-    time: Arc<Time>,
-) -> Result<Connection, ChannelError> {
-    let peer = grant.side(role.peer());
-    let verifier = PinnedPeerVerifier::new(trust, time, peer.spiffe_id.clone(), peer.spki_hash);
-    let provider = hybrid_only_provider();
-    let own = |error: IdentityError| ChannelError::OwnIdentity(error);
-    Ok(match role {
-        Role::Initiator => {
-            let config = client_config(provider, verifier, Some(credential), &[ALPN_CHANNEL]).map_err(own)?;
-            let name = ServerName::try_from(grant.channel.to_string())
-                .map_err(|_| own(IdentityError::Crypto("naming the channel")))?;
-            ClientConnection::new(Arc::new(config), name).map_err(from_tls)?.into()
-        }
-        Role::Acceptor => {
-            let config = server_config(provider, verifier, credential, &[ALPN_CHANNEL]).map_err(own)?;
-            ServerConnection::new(Arc::new(config)).map_err(from_tls)?.into()
-        }
-    })
-}
-
-fn from_tls(error: rustls::Error) -> ChannelError {
-    if let Some(refused) = refusal(&error) {
-        return ChannelError::Peer(refused.clone());
-    }
-    match error {
-        rustls::Error::AlertReceived(alert) => ChannelError::PeerRefused(format!("{alert:?}")),
-        other => ChannelError::Tls(other),
-    }
-}
-
-/// The time as the caller last gave it, for the verifier inside the TLS session.
-#[derive(Debug)]
-struct Time(AtomicI64);
-
-impl Clock for Time {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.0.load(Ordering::Relaxed))
     }
 }
