@@ -121,8 +121,8 @@ causes! {
     MeasurementUnknown = "measurement.unknown" policy,
     /// The platform is not on the registration's list.
     PlatformUnlisted = "platform.unlisted" policy,
-    /// Simulated evidence where none is taken.
-    SimulatedRefused = "simulated.refused" policy,
+    /// Simulated evidence where none is taken: it proves nothing, so it is not authentic either.
+    SimulatedRefused = "simulated.refused" authentic,
 }
 
 impl fmt::Display for Cause {

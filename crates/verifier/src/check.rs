@@ -56,6 +56,17 @@ impl Checks {
         if self.record(rule, passed, true, expected, found) { Ok(()) } else { Err(Stop) }
     }
 
+    /// As [`Checks::need`], for a rule that holds or does not: what was found is then said in words, `otherwise` when not.
+    pub(crate) fn need_that(
+        &mut self,
+        rule: Rule,
+        holds: bool,
+        expected: impl fmt::Display,
+        otherwise: &str,
+    ) -> Result<(), Stop> {
+        self.need(rule, holds, expected, if holds { "as expected" } else { otherwise })
+    }
+
     /// Records a failure after which nothing more can be looked at.
     pub(crate) fn stop(&mut self, rule: Rule, expected: impl fmt::Display, found: impl fmt::Display) -> Stop {
         self.record(rule, false, true, expected, found);

@@ -59,5 +59,5 @@ pub use check::Check;
 pub use profile::{Profile, SnpProfile, TpmProfile, TpmTrust};
 pub use result::{EAT_PROFILE, ResultInputs, attestation_result};
 pub use trust::{Endorsement, Endorsements, Roots};
-pub use verification::{Expected, Input, Inspected, Verdict, Verification, detect, inspect, verify};
+pub use verification::{Expected, Input, Inspected, Verdict, Verification, detect, fuzz_verify, inspect, verify};
 pub use x509::{Certificate, Crl};

@@ -48,7 +48,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     let (message, signature) = (input.part.item(REPORT_ITEM), input.part.item(SIGNATURE_ITEM));
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, WORTHLESS_PUBLIC_KEY);
     let verifies = key.verify(message.unwrap_or_default(), signature.unwrap_or_default()).is_ok();
-    checks.need(
+    checks.need_that(
         ("simulated.signature", Cause::SignatureInvalid, FORMAT),
         verifies,
         "an ECDSA P-256 signature of the published key over the report's bytes",

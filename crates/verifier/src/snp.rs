@@ -31,7 +31,7 @@ const REPORT: &str = "report.bin";
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let report = read_report(part.item(REPORT).unwrap_or_default(), findings)?;
-    let vek = chain::find_leaf(part, &crate::Endorsements::default());
+    let vek = chain::find_leaf(part, &crate::Endorsements::default(), Some(&report));
     let family = vek.and_then(|certificate| chain::family_of(&certificate)).or(report.cpuid_family());
     findings.raw = raw(&report, family);
     findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
@@ -41,18 +41,19 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
 /// Verifies a report, or a certificate alone.
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let Some(bytes) = input.part.item(REPORT) else {
-        findings.checks.need(
-            ("snp.report.present", Cause::FormatMalformed, ABI),
-            input.expected == Expected::None,
-            "the item `report.bin`, which alone can be bound to anything",
-            "no such item",
-        )?;
+        let fatal = input.expected != Expected::None;
+        let rule = ("snp.report.present", Cause::FormatMalformed, ABI);
+        let expected = "the item `report.bin`, which alone can be bound to anything";
+        findings.checks.record(rule, false, fatal, expected, "no such item: the certificate alone is judged");
+        if fatal {
+            return Err(Stop);
+        }
         return chain::verify(input, findings).map(|_| ());
     };
     let report = read_report(bytes, findings)?;
     findings.raw = raw(&report, report.cpuid_family());
     findings.claims = Some(claims(&report, report.cpuid_family(), None, TcbStatus::UpToDate));
-    let Some(leaf) = chain::find_leaf(input.part, input.endorsements) else {
+    let Some(leaf) = chain::find_leaf(input.part, input.endorsements, Some(&report)) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::ChainUntrusted, "AMD 57230, VCEK; AMD 58369, VLEK"),
             format!("a {} certificate beside the report", report.signing_key),
@@ -69,7 +70,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     binding(input.expected, &report, findings);
 
     chain::verify_leaf(input, &vek, findings)?;
-    findings.checks.need(
+    findings.checks.need_that(
         ("snp.report.signature", Cause::SignatureInvalid, "AMD 56860, attestation report signature"),
         report.is_signed_by(vek.certificate.key(), bytes),
         "an ECDSA P-384 signature of the certificate's key over bytes 0 to 0x29f",
@@ -101,7 +102,7 @@ fn read_report(bytes: &[u8], findings: &mut Findings) -> Result<Report, Stop> {
         "1 (ECDSA P-384 with SHA-384)",
         report.signature_algorithm,
     )?;
-    checks.need(
+    checks.need_that(
         ("snp.report.signature_padding", Cause::FormatMalformed, "AMD 56860, ECDSA P-384 signature format"),
         report.is_signature_padding_zero(bytes),
         "zeros wherever neither r nor s stands",

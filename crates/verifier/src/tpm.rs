@@ -26,6 +26,7 @@ use serde_json::json;
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::{Cause, Input, TpmTrust};
+use chain::Role;
 pub use credential::{Credential, CredentialError, make_credential};
 use pcr::PcrValues;
 use structures::Signature;
@@ -116,15 +117,15 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         }
         _ => true,
     });
-    findings.checks.need(
+    findings.checks.need_that(
         ("tpm.quotes.boot", Cause::QuoteStructure, "TPM 2.0 part 2, section 10.11.1 (TPMS_CLOCK_INFO)"),
         same_boot,
         "the same reset and restart count in every quote",
-        if same_boot { "the same" } else { "different ones" },
+        "quotes of different boots",
     )?;
     trust(input, &ak, ek.as_ref(), findings)?;
     for signed in &quotes {
-        findings.checks.need(
+        findings.checks.need_that(
             ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
             signed.signature.verifies(&ak, signed.message),
             format_args!("a {} signature of the AK over the quote", signed.signature.scheme()),
@@ -190,7 +191,7 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
         && input.profile.tpm.trust == TpmTrust::Listed
         && input.endorsements.platforms.iter().any(|platform| *platform == ek_digest(ek_bytes));
 
-    let ak_certified = chain::verify_key("tpm.ak.certificate", ak, &beside, input, true, findings)?;
+    let ak_certified = chain::verify_key(Role::Attestation, ak, &beside, input, true, findings)?;
     if let Some(ek) = ek {
         findings.checks.need(
             ("tpm.ek.attributes", Cause::AkAttributes, OBJECT),
@@ -200,7 +201,7 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
         )?;
     }
     let ek_certified = match ek {
-        Some(ek) => chain::verify_key("tpm.ek.certificate", ek, &beside, input, !listed, findings)?,
+        Some(ek) => chain::verify_key(Role::Endorsement, ek, &beside, input, !listed, findings)?,
         None => false,
     };
     findings.checks.need(
@@ -214,18 +215,33 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
             _ => "none",
         },
     )?;
-    let rule = ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)");
-    let expected = "an AK certificate, or a credential that the EK's TPM opened for this AK";
-    let (bound, fatal, found) = match &input.endorsements.ak_proof {
-        _ if ak_certified => (true, true, "an AK certificate"),
-        AkProof::Offline => (false, false, "no proof; offline nobody can ask the TPM"),
-        AkProof::None => (false, true, "no proof"),
-        AkProof::Activated { ak_name, ek_digest: digest } => {
-            let same = *ak_name == ak.name() && ek.is_some() && *digest == ek_digest(ek_bytes);
-            (same, true, if same { "such a credential" } else { "a credential for another AK or EK" })
+    let activated = match (&input.endorsements.ak_proof, ek) {
+        (AkProof::Activated { ak_name, ek_digest: digest }, Some(_)) => {
+            *ak_name == ak.name() && *digest == ek_digest(ek_bytes)
         }
+        _ => false,
     };
-    findings.checks.record(rule, bound, fatal, expected, found);
+    let found = match &input.endorsements.ak_proof {
+        _ if activated => "such a credential",
+        _ if ak_certified => "an AK certificate",
+        AkProof::Activated { .. } => "a credential for another AK or EK",
+        AkProof::Offline => "no proof; offline nobody can ask the TPM",
+        AkProof::None => "no proof",
+    };
+    findings.checks.record(
+        ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)"),
+        activated || ak_certified,
+        input.endorsements.ak_proof != AkProof::Offline,
+        "an AK certificate, or a credential that the EK's TPM opened for this AK",
+        found,
+    );
+    // An AK certificate vouches for the AK alone: the EK beside it may be any TPM's.
+    if ak_certified
+        && !activated
+        && let Some(claims) = &mut findings.claims
+    {
+        claims.platform_id = None;
+    }
     Ok(())
 }
 

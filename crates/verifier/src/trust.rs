@@ -47,8 +47,13 @@ impl Roots {
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
     {
-        let roots = Self { anchors: Vec::new(), intermediates: Vec::new() }.with(files)?;
+        let roots = Self::none().with(files)?;
         if roots.anchors.is_empty() { Err(Cause::FormatMalformed) } else { Ok(roots) }
+    }
+
+    /// No root at all: nothing is authentic.
+    pub(crate) fn none() -> Self {
+        Self { anchors: Vec::new(), intermediates: Vec::new() }
     }
 
     /// These roots beside the ones there are.

@@ -209,3 +209,29 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
         Err(Stop) => Err(findings.checks.first_cause().unwrap_or(Cause::FormatMalformed)),
     }
 }
+
+/// The body of a fuzz target: decodes and verifies arbitrary bytes under every TEE's module, without any trust anchor. Says
+/// whether any of it was accepted, which must never be.
+pub fn fuzz_verify(bytes: &[u8]) -> bool {
+    let items = match burgrave_types::Evidence::decode(bytes) {
+        Ok(evidence) => evidence.lead.items,
+        Err(_) => ["report.bin", "vcek.der", "quote.msg", "quote.sig", "ak.pub", "pcrs.json", "simulated.json"]
+            .map(|name| (name.to_owned(), bytes.to_vec()))
+            .into(),
+    };
+    let (endorsements, profile, roots) = (Endorsements::default(), Profile::default(), Roots::none());
+    let accepted = |tee: &Tee| {
+        let part = EvidencePart { tee: *tee, items: items.clone() };
+        let inspected = inspect(&part);
+        let verification = verify(&Input {
+            part: &part,
+            endorsements: &endorsements,
+            roots: &roots,
+            profile: &profile,
+            expected: Expected::Nonce(&[0; 32]),
+            at: Timestamp::from_unix_secs(1_800_000_000),
+        });
+        inspected.is_ok_and(|_| verification.verdict == Verdict::Accept)
+    };
+    Tee::ALL.iter().filter(|tee| accepted(tee)).count() > 0
+}

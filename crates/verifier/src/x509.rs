@@ -11,7 +11,7 @@ use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 use x509_cert::time::Time;
 
 /// `id-RSASSA-PSS` (RFC 8017, appendix C).
@@ -109,6 +109,12 @@ impl Certificate {
         let ca = matches!(constraints, Ok(Some((_, found))) if found.ca
             && found.path_len_constraint.is_none_or(|length| length >= below));
         ca && matches!(usage, Ok(Some((_, usage))) if usage.key_cert_sign())
+    }
+
+    /// Whether the certificate states this usage of its key. One that states none allows none.
+    pub(crate) fn allows(&self, usage: KeyUsages) -> bool {
+        let found = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
+        matches!(found, Ok(Some((_, KeyUsage(found)))) if found.contains(usage))
     }
 
     /// Whether the certificate calls itself an authority.

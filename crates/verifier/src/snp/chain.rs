@@ -5,7 +5,7 @@ use const_oid::ObjectIdentifier;
 use der::Decode;
 use der::asn1::Ia5StringRef;
 
-use super::report::{Family, SigningKey};
+use super::report::{Family, Report, SigningKey};
 use super::{KDS, REPORT};
 use crate::check::Stop;
 use crate::verification::Findings;
@@ -41,8 +41,13 @@ pub(super) struct Vek {
     pub(super) csp_id: Option<Vec<u8>>,
 }
 
-/// The VEK certificate: the item of that name, else the first certificate with a VEK's extensions.
-pub(super) fn find_leaf(part: &EvidencePart, endorsements: &Endorsements) -> Option<Certificate> {
+/// The VEK certificate: the item of that name, else the one for the report's chip and TCB among all certificates with a VEK's
+/// extensions, else any of these.
+pub(super) fn find_leaf(
+    part: &EvidencePart,
+    endorsements: &Endorsements,
+    report: Option<&Report>,
+) -> Option<Certificate> {
     for name in ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"] {
         if let Some(bytes) = part.item(name) {
             return match Endorsement::read(bytes) {
@@ -52,10 +57,23 @@ pub(super) fn find_leaf(part: &EvidencePart, endorsements: &Endorsements) -> Opt
         }
     }
     let (certificates, _) = beside(part);
-    certificates
-        .into_iter()
-        .chain(endorsements.certificates.iter().cloned())
-        .find(|certificate| certificate.extension(HW_ID).or(certificate.extension(CSP_ID)).is_some())
+    let is_vek =
+        |certificate: &&Certificate| certificate.extension(HW_ID).is_some() || certificate.extension(CSP_ID).is_some();
+    let veks: Vec<_> = certificates.iter().chain(&endorsements.certificates).filter(is_vek).collect();
+    let fitting = report.and_then(|report| veks.iter().find(|certificate| fits(certificate, report)));
+    fitting.or(veks.first()).map(|certificate| (*certificate).clone())
+}
+
+/// Whether a VEK certificate is for the report's kind of key, chip and TCB.
+fn fits(certificate: &Certificate, report: &Report) -> bool {
+    let tcb = family_of(certificate).and_then(|family| Some((family, tcb_of(certificate, family)?)));
+    let same_tcb = tcb.is_some_and(|(family, tcb)| report.reported_tcb.parts(family) == tcb);
+    same_tcb
+        && match report.signing_key {
+            SigningKey::Vcek => certificate.extension(HW_ID).is_some_and(|hw_id| report.is_of_chip(hw_id)),
+            SigningKey::Vlek => certificate.extension(CSP_ID).is_some(),
+            SigningKey::Other(_) => false,
+        }
 }
 
 /// The family that a VEK certificate names.
@@ -102,7 +120,7 @@ fn tcb_of(certificate: &Certificate, family: Family) -> Option<Vec<(&'static str
 
 /// Finds and verifies a VEK certificate that comes without a report.
 pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<Vek, Stop> {
-    let Some(leaf) = find_leaf(input.part, input.endorsements) else {
+    let Some(leaf) = find_leaf(input.part, input.endorsements, None) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::FormatMalformed, KDS),
             "a report, or a VCEK or VLEK certificate",
@@ -130,13 +148,13 @@ pub(super) fn verify_leaf(input: &Input<'_>, vek: &Vek, findings: &mut Findings)
             return Err(checks.stop(("snp.chain", cause, CHAIN), expected, found));
         }
     };
-    checks.need(
+    checks.need_that(
         ("snp.chain.constraints", Cause::ChainConstraint, "RFC 5280, sections 4.2.1.3 and 4.2.1.9"),
         ark.is_authority(1)
             && ask.is_authority(0)
             && ![&ark, &ask, leaf].iter().any(|certificate| certificate.has_unknown_critical_extension()),
         "ARK and ASK are authorities, and no critical extension is unknown",
-        "not so",
+        "a certificate that may not stand there",
     )?;
     for certificate in [leaf, &ask, &ark] {
         let (from, to) = certificate.validity();
@@ -190,7 +208,7 @@ fn revocation(
         )?;
     }
     for crl in lists {
-        findings.checks.need(
+        findings.checks.need_that(
             ("snp.crl.signature", Cause::CrlSignature, CRL),
             crl.is_pss_signed_by(ark) && crl.is_whole(),
             format_args!("a whole list, signed by `{}`", ark.subject()),

@@ -9,6 +9,7 @@ use webpki::{
     KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, RevocationOptionsBuilder,
     UnknownStatusPolicy, anchor_from_trusted_cert,
 };
+use x509_cert::ext::pkix::KeyUsages;
 
 use super::Public;
 use crate::check::Stop;
@@ -22,6 +23,13 @@ const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
 /// The same, and `tcg-kp-AIKCertificate` (2.23.133.8.3).
 const TCG_PURPOSES: [KeyPurposeId<'static>; 2] =
     [KeyPurposeId::new(EK_CERTIFICATE), KeyPurposeId::new(&[0x67, 0x81, 0x05, 0x08, 0x03])];
+
+/// What a certified key is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Attestation,
+    Endorsement,
+}
 
 /// Certificates and revocation lists among items and endorsements.
 pub(super) fn beside(input: &Input<'_>) -> Endorsements {
@@ -37,7 +45,7 @@ pub(super) fn beside(input: &Input<'_>) -> Endorsements {
 /// Verifies the certificate of `key`, if there is one; says whether there is one that chains to a root. A certificate that
 /// does not hold refuses the evidence where `fatal`.
 pub(super) fn verify_key(
-    name: &'static str,
+    role: Role,
     key: &Public,
     beside: &Endorsements,
     input: &Input<'_>,
@@ -49,7 +57,23 @@ pub(super) fn verify_key(
     else {
         return Ok(false);
     };
-    let expected = "a certificate for TPM keys, valid now, that chains to a root";
+    let (name, fitting, expected) = match role {
+        Role::Attestation => (
+            "tpm.ak.certificate",
+            leaf.allows(KeyUsages::DigitalSignature),
+            "a certificate for a TPM's signing key, valid now, that chains to a root",
+        ),
+        Role::Endorsement => (
+            "tpm.ek.certificate",
+            leaf.allows(KeyUsages::KeyEncipherment) || leaf.allows(KeyUsages::KeyAgreement),
+            "a certificate for a TPM's endorsement key, valid now, that chains to a root",
+        ),
+    };
+    if !fitting {
+        let found = format_args!("one with another key usage: `{}`", leaf.subject());
+        findings.checks.record((name, Cause::CertificateKind, PROFILE), false, fatal, expected, found);
+        return if fatal { Err(Stop) } else { Ok(false) };
+    }
     match verify_path(leaf, beside, input) {
         Ok(until) => {
             findings.checks.record((name, Cause::ChainUntrusted, PROFILE), true, fatal, expected, leaf.subject());

@@ -200,3 +200,112 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [length.to_be_bytes().as_slice(), bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::cipher::{DecryptingKey, DecryptionContext};
+    use aws_lc_rs::rsa::{KeySize, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+
+    use super::*;
+
+    /// Counts up, so that every test makes the same credential.
+    struct Counter;
+
+    impl Random for Counter {
+        fn fill(&self, out: &mut [u8]) {
+            for (at, byte) in (1u8..).zip(out) {
+                *byte = at;
+            }
+        }
+    }
+
+    const SECRET: [u8; 32] = [0x5e; 32];
+
+    fn name() -> Vec<u8> {
+        [&[0x00, 0x0b], [7; 32].as_slice()].concat()
+    }
+
+    fn rsa_ek(modulus: &[u8]) -> Vec<u8> {
+        let mut ek = vec![0x00, 0x01, 0x00, 0x0b, 0x00, 0x03, 0x00, 0xb2, 0x00, 0x00];
+        ek.extend([0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10, 0x08, 0x00, 0, 0, 0, 0]);
+        ek.extend(sized(modulus));
+        ek
+    }
+
+    fn ecc_ek(hash: u16, bits: u16, curve: u16, x: &[u8], y: &[u8]) -> Vec<u8> {
+        let mut ek = [0x0023, hash].map(u16::to_be_bytes).concat();
+        ek.extend([0x00, 0x03, 0x00, 0xb2, 0x00, 0x00]);
+        ek.extend([0x0006, bits, 0x0043, 0x0010, curve, 0x0010].map(u16::to_be_bytes).concat());
+        ek.extend([sized(x), sized(y)].concat());
+        ek
+    }
+
+    /// The TPM's side (part 1, section 24.6): the HMAC is checked first, under the name of the object it holds.
+    fn open(hash: Hash, bits: u32, seed: &[u8], name: &[u8], id_object: &[u8]) -> Option<Vec<u8>> {
+        let (length, rest) = id_object[2..].split_first_chunk::<2>()?;
+        let (tag, identity) = rest.split_at(usize::from(u16::from_be_bytes(*length)));
+        let key = kdfa(hash, seed, "INTEGRITY", &[], u32::try_from(hash.length() * 8).unwrap());
+        let message = [identity, name].concat();
+        hmac::verify(&hmac::Key::new(hmac_algorithm(hash), key.expose()), &message, tag).ok()?;
+        let key = kdfa(hash, seed, "STORAGE", name, bits);
+        let cipher = if bits == 128 { &AES_128 } else { &AES_256 };
+        let key = DecryptingKey::cfb128(UnboundCipherKey::new(cipher, key.expose()).unwrap()).unwrap();
+        let mut identity = identity.to_vec();
+        let context = DecryptionContext::Iv128(FixedLength::from([0; 16]));
+        let plain = key.decrypt(&mut identity, context).unwrap();
+        Some(plain[2..].to_vec())
+    }
+
+    #[test]
+    fn an_rsa_endorsement_key_opens_the_credential_for_this_name_and_for_no_other() {
+        let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+        let public =
+            aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(&private.public_key());
+        let spki = public.unwrap();
+        let modulus = spki.as_ref()[33..][..256].to_vec();
+        let credential = make_credential(&rsa_ek(&modulus), &name(), &SECRET, &Counter).unwrap();
+        let key = OaepPrivateDecryptingKey::new(private).unwrap();
+        let mut seed = vec![0; 256];
+        let label = Some(b"IDENTITY\0".as_slice());
+        let seed = key.decrypt(&OAEP_SHA256_MGF1SHA256, &credential.encrypted_secret[2..], &mut seed, label).unwrap();
+        let opened = open(Hash::Sha256, 128, seed, &name(), &credential.id_object);
+        assert_eq!(opened.as_deref(), Some(SECRET.as_slice()));
+        let mut other = name();
+        other[5] ^= 1;
+        assert_eq!(open(Hash::Sha256, 128, seed, &other, &credential.id_object), None);
+    }
+
+    #[test]
+    fn elliptic_endorsement_keys_open_the_credential() {
+        for (algorithm, curve, id, hash, bits) in
+            [(&ECDH_P256, Curve::P256, 3, Hash::Sha256, 128), (&ECDH_P384, Curve::P384, 4, Hash::Sha384, 256)]
+        {
+            let private = PrivateKey::generate(algorithm).unwrap();
+            let point = private.compute_public_key().unwrap().as_ref().to_vec();
+            let (x, y) = point[1..].split_at(curve.length());
+            let ek = ecc_ek(hash.id(), bits, id, x, y);
+            let credential = make_credential(&ek, &name(), &SECRET, &Counter).unwrap();
+            let ephemeral = &credential.encrypted_secret[2..];
+            let (own_x, own_y) = (&ephemeral[2..][..curve.length()], &ephemeral[4 + curve.length()..]);
+            let peer = UnparsedPublicKey::new(algorithm, [&[4], own_x, own_y].concat());
+            let seed = agreement::agree(&private, peer, (), |shared| {
+                Ok(hash.digest(&[&[0, 0, 0, 1], shared, b"IDENTITY\0", own_x, x].concat()))
+            });
+            let opened = open(hash, u32::from(bits), &seed.unwrap(), &name(), &credential.id_object);
+            assert_eq!(opened.as_deref(), Some(SECRET.as_slice()), "{curve:?}");
+        }
+    }
+
+    #[test]
+    fn no_credential_is_made_for_what_is_no_endorsement_key_or_no_name() {
+        let ek = rsa_ek(&[0xff; 256]);
+        let refused = |ek: &[u8], name: &[u8]| make_credential(ek, name, &SECRET, &Counter).unwrap_err();
+        assert_eq!(refused(&ek[1..], &name()), CredentialError::Malformed);
+        assert_eq!(refused(&ek, &[0x00, 0x0b, 1]), CredentialError::Name);
+        let mut signing = ek.clone();
+        signing[5] = 0x07;
+        assert!(matches!(refused(&signing, &name()), CredentialError::Attributes { .. }));
+        let off_curve = ecc_ek(0x000b, 128, 3, &[1; 32], &[1; 32]);
+        assert_eq!(refused(&off_curve, &name()), CredentialError::Key);
+    }
+}
