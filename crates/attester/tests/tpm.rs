@@ -7,6 +7,10 @@
     reason = "tests may fail loudly"
 )]
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::thread::JoinHandle;
+
 use burgrave_attester::swtpm::Swtpm;
 use burgrave_attester::{Attester, AttesterError, BindingData, EkKind, TpmAttester, Transport};
 
@@ -84,4 +88,80 @@ fn a_manufactured_tpm_shows_its_endorsement_certificate() {
     let modulus = &evidence.lead.item("ek.pub").unwrap()[58..];
     assert_eq!(modulus.len(), 256);
     assert!(certificate.windows(256).any(|window| window == modulus), "the certificate is for this EK");
+}
+
+/// A TPM that gives these answers, one to each command, whatever the command; how many commands came.
+fn pretended(answers: Vec<Vec<u8>>) -> (tempfile::TempDir, TpmAttester, JoinHandle<usize>) {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+    let attester = TpmAttester::new(Transport::UnixSocket(dir.path().join("s")));
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut count = 0;
+        for answer in answers {
+            let mut header = [0; 10];
+            if stream.read_exact(&mut header).is_err() {
+                break;
+            }
+            let length = u32::from_be_bytes(header[2..6].try_into().unwrap()) as usize;
+            stream.read_exact(&mut vec![0; length - header.len()]).unwrap();
+            stream.write_all(&answer).unwrap();
+            count += 1;
+        }
+        count
+    });
+    (dir, attester, thread)
+}
+
+fn code(code: u16) -> Vec<u8> {
+    [&[0x80, 0x01, 0, 0, 0, 10, 0, 0][..], &code.to_be_bytes()].concat()
+}
+
+#[test]
+fn a_busy_tpm_is_asked_again_and_one_that_refuses_is_not() {
+    let success = [&[0x80, 0x02, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 5]].concat();
+    let (_dir, mut attester, thread) = pretended(vec![code(0x922), code(0x90a), success]);
+    attester.extend_pcr(16, &[1; 32]).unwrap();
+    drop(attester);
+    assert_eq!(thread.join().unwrap(), 3);
+
+    let (_dir, mut attester, thread) = pretended(vec![code(0x921), code(0)]);
+    let error = attester.extend_pcr(16, &[1; 32]).unwrap_err();
+    assert!(error.to_string().starts_with("the TPM refused TPM2_PCR_Extend: code 0x921, it is locked out"), "{error}");
+    drop(attester);
+    assert_eq!(thread.join().unwrap(), 1);
+}
+
+#[test]
+fn an_answer_that_claims_another_length_is_refused() {
+    for claimed in [0u32, 9, 4097, u32::MAX] {
+        let answer = [&[0x80, 0x01][..], &claimed.to_be_bytes(), &[0; 4]].concat();
+        let (_dir, mut attester, thread) = pretended(vec![answer]);
+        let error = attester.extend_pcr(16, &[1; 32]).unwrap_err();
+        assert!(error.to_string().contains(&format!("it has {claimed} bytes; expected 10 to 4096")), "{error}");
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn pcr_values_beside_those_asked_for_are_refused() {
+    // One value for a selection of two; then a value for a PCR that was not asked for.
+    let answer = |bits: u8, values: &[u8]| {
+        let mut body = vec![0, 0, 0, 1, 0, 0, 0, 1, 0, 0x0b, 3, bits, 0, 0, 0, 0, 0, values.len() as u8];
+        for value in values {
+            body.extend([0, 32]);
+            body.extend([*value; 32]);
+        }
+        let length = u32::try_from(body.len() + 10).unwrap().to_be_bytes();
+        [&[0x80, 0x01][..], &length, &[0; 4], &body].concat()
+    };
+    for (answers, why) in [
+        (vec![answer(0b11, &[1])], "another number of PCR values than it selects"),
+        (vec![answer(0b10, &[1])], "holds none of the PCRs asked for"),
+    ] {
+        let (_dir, attester, thread) = pretended(answers);
+        let error = attester.with_pcrs([0]).unwrap().read_pcrs().unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        thread.join().unwrap();
+    }
 }
