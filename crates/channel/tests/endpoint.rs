@@ -155,6 +155,17 @@ fn closing_ends_both_directions_in_order() {
 }
 
 #[test]
+fn closing_before_it_is_open_opens_nothing() {
+    let mut pair = setups(|_| ()).into_pair();
+    pair.initiator.close();
+    assert_eq!(pair.initiator.state(), State::Handshaking);
+    let (_, acceptor) = pair.relay();
+    assert!(acceptor.is_err());
+    assert_ne!(pair.initiator.state(), State::Open);
+    assert_ne!(pair.initiator.state(), State::Closing);
+}
+
+#[test]
 fn an_end_without_a_close_is_a_truncation() {
     let mut pair = Pair::open();
     pair.initiator.write(b"pay 100 to", NOW).unwrap();

@@ -47,7 +47,7 @@ pub enum State {
     Confirming,
     /// Both sides have confirmed: data flows.
     Open,
-    /// One side has closed its direction.
+    /// It was open, and one side has closed its direction.
     Closing,
     /// Both sides have closed.
     Closed,
@@ -162,12 +162,12 @@ impl Endpoint {
     /// How far the channel is.
     pub fn state(&self) -> State {
         match &self.phase {
-            Phase::Failed(_) => State::Failed,
-            _ if self.closed && self.peer_closed => State::Closed,
-            _ if self.closed || self.peer_closed => State::Closing,
             Phase::Handshaking { .. } => State::Handshaking,
             Phase::Confirming(_) => State::Confirming,
+            Phase::Open { .. } if self.closed && self.peer_closed => State::Closed,
+            Phase::Open { .. } if self.closed || self.peer_closed => State::Closing,
             Phase::Open { .. } => State::Open,
+            Phase::Failed(_) => State::Failed,
         }
     }
 
