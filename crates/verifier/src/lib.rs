@@ -43,6 +43,7 @@ mod appraise;
 mod cause;
 mod check;
 pub mod files;
+mod policy;
 mod profile;
 mod reader;
 mod result;

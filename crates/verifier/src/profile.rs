@@ -41,10 +41,6 @@ pub struct SnpProfile {
     pub min_tcb: BTreeMap<String, BTreeMap<String, u64>>,
     /// Refuse where no revocation list of the root is at hand.
     pub require_crl: bool,
-    /// Refuse guests that may run with simultaneous multithreading.
-    pub forbid_smt: bool,
-    /// Refuse guests that may be placed on more than one socket.
-    pub require_single_socket: bool,
 }
 
 /// Demands on TPMs.

@@ -9,7 +9,7 @@ use burgrave_types::{Claims, EvidencePart, Tee};
 
 use crate::check::Stop;
 use crate::verification::Findings;
-use crate::{Cause, Input};
+use crate::{Cause, Input, policy};
 
 const FORMAT: &str = "Burgrave, the simulated TEE (burgrave_types::simulated)";
 /// More than this no simulated report has.
@@ -30,12 +30,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         "evidence of a real TEE (only a `dev` domain takes the simulated one)",
         "simulated evidence, which anybody can make",
     );
-    checks.fatal(
-        ("simulated.debug", Cause::Debug, FORMAT),
-        input.profile.allow_debug || !report.debug,
-        "debug false",
-        format_args!("debug {}", report.debug),
-    );
+    policy::judge(input.profile, &claims(&report), checks);
     if let Some((bytes, cause)) = input.expected.report_data() {
         let carried = report.report_data.as_bytes().split_at_checked(bytes.len());
         checks.fatal(

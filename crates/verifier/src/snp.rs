@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::check::Stop;
 use crate::verification::Findings;
-use crate::{Cause, Expected, Input};
+use crate::{Cause, Endorsements, Expected, Input, policy};
 use chain::Vek;
 pub(crate) use report::looks_like_report;
 pub use report::{Family, Report, SigningKey, Tcb};
@@ -31,7 +31,7 @@ const REPORT: &str = "report.bin";
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let report = read_report(part.item(REPORT).unwrap_or_default(), findings)?;
-    let vek = chain::find_leaf(part, &crate::Endorsements::default(), Some(&report));
+    let vek = chain::find_leaf(part, &Endorsements::beside(part), Some(&report));
     let family = vek.and_then(|certificate| chain::family_of(&certificate)).or(report.cpuid_family());
     findings.raw = raw(&report, family);
     findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
@@ -48,12 +48,13 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         if fatal {
             return Err(Stop);
         }
-        return chain::verify(input, findings).map(|_| ());
+        return chain::verify(input, findings);
     };
     let report = read_report(bytes, findings)?;
     findings.raw = raw(&report, report.cpuid_family());
     findings.claims = Some(claims(&report, report.cpuid_family(), None, TcbStatus::UpToDate));
-    let Some(leaf) = chain::find_leaf(input.part, input.endorsements, Some(&report)) else {
+    let known = Endorsements::beside(input.part).and(input.endorsements);
+    let Some(leaf) = chain::find_leaf(input.part, &known, Some(&report)) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::ChainUntrusted, "AMD 57230, VCEK; AMD 58369, VLEK"),
             format!("a {} certificate beside the report", report.signing_key),
@@ -65,11 +66,13 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     findings.raw = raw(&report, Some(family));
 
     report_fits_certificate(&report, &vek, findings)?;
-    let status = policy(input, &report, family, findings);
-    findings.claims = Some(claims(&report, Some(family), vek.csp_id.as_deref(), status));
+    let status = tcb_status(input, &report, family);
+    let claims = claims(&report, Some(family), vek.csp_id.as_deref(), status);
+    policy::judge(input.profile, &claims, &mut findings.checks);
+    findings.claims = Some(claims);
     binding(input.expected, &report, findings);
 
-    chain::verify_leaf(input, &vek, findings)?;
+    chain::verify_leaf(input, &vek, &known, findings)?;
     findings.checks.need_that(
         ("snp.report.signature", Cause::SignatureInvalid, "AMD 56860, attestation report signature"),
         report.is_signed_by(vek.certificate.key(), bytes),
@@ -152,62 +155,14 @@ fn report_fits_certificate(report: &Report, vek: &Vek, findings: &mut Findings) 
     )
 }
 
-/// What the profile says of the content. Nothing here stops: whether the evidence is authentic is still to be learnt.
-fn policy(input: &Input<'_>, report: &Report, family: Family, findings: &mut Findings) -> TcbStatus {
-    const POLICY: &str = "AMD 56860, guest policy";
-    let (profile, checks) = (input.profile, &mut findings.checks);
-    checks.fatal(
-        ("snp.policy.debug", Cause::Debug, POLICY),
-        profile.allow_debug || !report.policy.debug(),
-        "bit 19 (DEBUG) clear",
-        report.policy,
-    );
-    checks.fatal(
-        ("snp.policy.migration", Cause::Migration, POLICY),
-        profile.allow_migration || !report.policy.migration_agent(),
-        "bit 18 (MIGRATE_MA) clear",
-        report.policy,
-    );
-    checks.fatal(
-        ("snp.vmpl", Cause::Privilege, "AMD 56860, VMPL"),
-        report.vmpl <= profile.max_vmpl,
-        format_args!("at most {}", profile.max_vmpl),
-        report.vmpl,
-    );
-    if profile.snp.forbid_smt {
-        checks.fatal(
-            ("snp.policy.smt", Cause::TcbStatus, POLICY),
-            !report.policy.smt(),
-            "bit 16 (SMT) clear",
-            report.policy,
-        );
-    }
-    if profile.snp.require_single_socket {
-        checks.fatal(
-            ("snp.policy.single_socket", Cause::TcbStatus, POLICY),
-            report.policy.single_socket(),
-            "bit 20 (SINGLE_SOCKET) set",
-            report.policy,
-        );
-    }
+/// How the reported TCB stands against the profile's floor for its family.
+fn tcb_status(input: &Input<'_>, report: &Report, family: Family) -> TcbStatus {
     let reported = report.reported_tcb.parts(family);
-    let mut status = TcbStatus::UpToDate;
-    for (component, floor) in profile.snp.min_tcb.get(family.as_str()).into_iter().flatten() {
-        let found = reported.iter().find(|(name, _)| name == component).map(|(_, svn)| u64::from(*svn));
-        if found.is_none_or(|found| found < *floor) {
-            status = TcbStatus::OutOfDate;
-        }
-    }
-    checks.fatal(
-        ("snp.tcb.status", Cause::TcbStatus, "profile, snp.min_tcb and tcb_status"),
-        profile.tcb_status.contains(&status),
-        format_args!(
-            "a status among {:?}",
-            profile.tcb_status.iter().map(|status| status.as_str()).collect::<Vec<_>>()
-        ),
-        format_args!("{status}: {}", show(&reported)),
-    );
-    status
+    let mut floor = input.profile.snp.min_tcb.get(family.as_str()).into_iter().flatten();
+    let holds = |(component, minimum): (&String, &u64)| {
+        reported.iter().any(|(name, svn)| name == component && u64::from(*svn) >= *minimum)
+    };
+    if floor.all(holds) { TcbStatus::UpToDate } else { TcbStatus::OutOfDate }
 }
 
 fn binding(expected: Expected<'_>, report: &Report, findings: &mut Findings) {

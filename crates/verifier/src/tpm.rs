@@ -25,13 +25,13 @@ use serde_json::json;
 
 use crate::check::Stop;
 use crate::verification::Findings;
-use crate::{Cause, Input, TpmTrust};
+use crate::{Cause, Endorsements, Input, TpmTrust, policy};
 use chain::Role;
 pub use credential::{Credential, CredentialError, make_credential};
 use pcr::PcrValues;
-use structures::Signature;
 pub(crate) use structures::looks_like_quote;
 pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
+use structures::{NoQuote, Signature};
 
 const ATTEST: &str = "TPM 2.0 part 2, section 10.12.8 (TPMS_ATTEST)";
 const PUBLIC: &str = "TPM 2.0 part 2, section 12.2.4 (TPMT_PUBLIC)";
@@ -100,6 +100,9 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     let (ak, ek) = read_keys(input.part, findings)?;
     let quotes = read_quotes(input.part, findings)?;
     describe(&ak, ek.as_ref(), input.part, &quotes, findings);
+    if let Some(claims) = &findings.claims {
+        policy::judge(input.profile, claims, &mut findings.checks);
+    }
 
     findings.checks.need(
         ("tpm.ak.attributes", Cause::AkAttributes, OBJECT),
@@ -185,13 +188,13 @@ fn check_quote(input: &Input<'_>, ak: &Public, signed: &Signed<'_>, findings: &m
 
 /// Whether AK and EK are ones to believe, and whether they stand in one TPM.
 fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Findings) -> Result<(), Stop> {
-    let beside = chain::beside(input);
+    let known = Endorsements::beside(input.part).and(input.endorsements);
     let ek_bytes = input.part.item("ek.pub").unwrap_or_default();
     let listed = ek.is_some()
         && input.profile.tpm.trust == TpmTrust::Listed
         && input.endorsements.platforms.iter().any(|platform| *platform == ek_digest(ek_bytes));
 
-    let ak_certified = chain::verify_key(Role::Attestation, ak, &beside, input, true, findings)?;
+    let ak_certified = chain::verify_key(Role::Attestation, ak, &known, input, true, findings)?;
     if let Some(ek) = ek {
         findings.checks.need(
             ("tpm.ek.attributes", Cause::AkAttributes, OBJECT),
@@ -201,7 +204,7 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
         )?;
     }
     let ek_certified = match ek {
-        Some(ek) => chain::verify_key(Role::Endorsement, ek, &beside, input, !listed, findings)?,
+        Some(ek) => chain::verify_key(Role::Endorsement, ek, &known, input, !listed, findings)?,
         None => false,
     };
     findings.checks.need(
@@ -223,25 +226,19 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
     };
     let found = match &input.endorsements.ak_proof {
         _ if activated => "such a credential",
-        _ if ak_certified => "an AK certificate",
+        _ if ak_certified && ek.is_none() => "an AK certificate",
         AkProof::Activated { .. } => "a credential for another AK or EK",
         AkProof::Offline => "no proof; offline nobody can ask the TPM",
         AkProof::None => "no proof",
     };
+    // An AK certificate vouches for the AK alone: where an EK is shown, only its own TPM can say that both are its.
     findings.checks.record(
         ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)"),
-        activated || ak_certified,
+        activated || (ak_certified && ek.is_none()),
         input.endorsements.ak_proof != AkProof::Offline,
-        "an AK certificate, or a credential that the EK's TPM opened for this AK",
+        "a credential that the EK's TPM opened for this AK; without an EK, an AK certificate",
         found,
     );
-    // An AK certificate vouches for the AK alone: the EK beside it may be any TPM's.
-    if ak_certified
-        && !activated
-        && let Some(claims) = &mut findings.claims
-    {
-        claims.platform_id = None;
-    }
     Ok(())
 }
 
@@ -270,7 +267,11 @@ fn read_quotes<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Ve
         let item = |name: String| part.item(&name).unwrap_or_default();
         let message = item(format!("quote{suffix}.msg"));
         let quote = Quote::read(message).map_err(|error| {
-            let rule = ("tpm.quote.structure", Cause::QuoteStructure, ATTEST);
+            let cause = match error {
+                NoQuote::Malformed => Cause::FormatMalformed,
+                NoQuote::Magic(_) | NoQuote::Type(_) => Cause::QuoteStructure,
+            };
+            let rule = ("tpm.quote.structure", cause, ATTEST);
             checks.stop(rule, "magic 0xff544347, type 0x8018 (quote), and its fields to the end", error)
         })?;
         let signature = Signature::read(item(format!("quote{suffix}.sig"))).ok_or_else(|| {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use base64::Engine;
+use burgrave_types::EvidencePart;
 
 use crate::Cause;
 use crate::tpm::AkProof;
@@ -24,6 +25,9 @@ static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
 });
+
+/// More certificates or lists than this are not taken from evidence.
+const MOST: usize = 64;
 
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
 #[derive(Clone, Debug)]
@@ -141,6 +145,24 @@ pub struct Endorsements {
 }
 
 impl Endorsements {
+    /// What stands among a part's own items, up to a number that no honest evidence reaches.
+    pub(crate) fn beside(part: &EvidencePart) -> Self {
+        let mut found = Self::default();
+        for bytes in part.items.values() {
+            found.add(bytes);
+        }
+        found.certificates.truncate(MOST);
+        found.crls.truncate(MOST);
+        found
+    }
+
+    /// These and those others; proofs and lists of platforms are the others'.
+    pub(crate) fn and(mut self, others: &Self) -> Self {
+        self.certificates.extend_from_slice(&others.certificates);
+        self.crls.extend_from_slice(&others.crls);
+        Self { ak_proof: others.ak_proof.clone(), platforms: others.platforms.clone(), ..self }
+    }
+
     /// Sorts a file in; says whether it was an endorsement.
     pub fn add(&mut self, bytes: &[u8]) -> bool {
         match Endorsement::read(bytes) {

@@ -13,8 +13,10 @@ mod common;
 
 use std::path::Path;
 
-use burgrave_verifier::{Cause, Verdict};
+use burgrave_types::Tee;
+use burgrave_verifier::{Cause, Verdict, Verification};
 use common::{Row, collection, packaged};
+use serde_json::Value;
 
 #[test]
 fn every_packaged_row_is_judged_as_it_should() {
@@ -67,7 +69,47 @@ fn judge(folder: &Path, rows: &[Row]) {
                 row.authentic(),
             ));
         }
+        if verification.verdict == Verdict::Accept {
+            wrong.extend(differing_claims(row, &verification));
+        }
         assert_eq!(verification.cause.is_none(), verification.verdict == Verdict::Accept, "{}", row.id);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the verifier decoded is what the manifest's own reader, an independent one, did.
+fn differing_claims(row: &Row, verification: &Verification) -> Vec<String> {
+    let (raw, stated) = (&verification.raw, row.claims());
+    let pairs: &[(&str, &str)] = match verification.tee {
+        Tee::Snp => &[
+            ("version", "/version"),
+            ("policy", "/policy"),
+            ("vmpl", "/vmpl"),
+            ("guest_svn", "/guest_svn"),
+            ("plat_info", "/platform_info"),
+            ("signing_key", "/signing_key"),
+            ("report_data", "/report_data"),
+            ("measurement", "/measurement"),
+            ("host_data", "/host_data"),
+            ("id_key", "/id_key_digest"),
+            ("author_key", "/author_key_digest"),
+            ("report_id", "/report_id"),
+            ("chip_id", "/chip_id"),
+            ("product", "/family"),
+            ("vek_tcb", "/reported_tcb"),
+        ],
+        _ => &[
+            ("nonce", "/quotes/0/extra_data"),
+            ("pcr_digest", "/quotes/0/pcr_digest"),
+            ("reset", "/quotes/0/reset_count"),
+            ("restart", "/quotes/0/restart_count"),
+        ],
+    };
+    let has_report = verification.claims.is_some();
+    let pairs = pairs.iter().filter(|(name, _)| has_report && !stated[*name].is_null());
+    let compared = pairs.map(|(name, pointer)| (name, &stated[*name], raw.pointer(pointer).unwrap_or(&Value::Null)));
+    compared
+        .filter(|(_, stated, found)| stated != found)
+        .map(|(name, stated, found)| format!("{}: {name} is {stated}, found {found}", row.id))
+        .collect()
 }

@@ -5,8 +5,8 @@ use const_oid::ObjectIdentifier;
 use der::Decode;
 use der::asn1::Ia5StringRef;
 
+use super::KDS;
 use super::report::{Family, Report, SigningKey};
-use super::{KDS, REPORT};
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
@@ -43,11 +43,7 @@ pub(super) struct Vek {
 
 /// The VEK certificate: the item of that name, else the one for the report's chip and TCB among all certificates with a VEK's
 /// extensions, else any of these.
-pub(super) fn find_leaf(
-    part: &EvidencePart,
-    endorsements: &Endorsements,
-    report: Option<&Report>,
-) -> Option<Certificate> {
+pub(super) fn find_leaf(part: &EvidencePart, known: &Endorsements, report: Option<&Report>) -> Option<Certificate> {
     for name in ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"] {
         if let Some(bytes) = part.item(name) {
             return match Endorsement::read(bytes) {
@@ -56,10 +52,9 @@ pub(super) fn find_leaf(
             };
         }
     }
-    let (certificates, _) = beside(part);
     let is_vek =
         |certificate: &&Certificate| certificate.extension(HW_ID).is_some() || certificate.extension(CSP_ID).is_some();
-    let veks: Vec<_> = certificates.iter().chain(&endorsements.certificates).filter(is_vek).collect();
+    let veks: Vec<_> = known.certificates.iter().filter(is_vek).collect();
     let fitting = report.and_then(|report| veks.iter().find(|certificate| fits(certificate, report)));
     fitting.or(veks.first()).map(|certificate| (*certificate).clone())
 }
@@ -119,8 +114,9 @@ fn tcb_of(certificate: &Certificate, family: Family) -> Option<Vec<(&'static str
 }
 
 /// Finds and verifies a VEK certificate that comes without a report.
-pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<Vek, Stop> {
-    let Some(leaf) = find_leaf(input.part, input.endorsements, None) else {
+pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    let known = Endorsements::beside(input.part).and(input.endorsements);
+    let Some(leaf) = find_leaf(input.part, &known, None) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::FormatMalformed, KDS),
             "a report, or a VCEK or VLEK certificate",
@@ -128,15 +124,18 @@ pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<Vek, 
         ));
     };
     let vek = read_leaf(leaf, findings)?;
-    verify_leaf(input, &vek, findings)?;
-    Ok(vek)
+    verify_leaf(input, &vek, &known, findings)
 }
 
 /// Verifies that a VEK certificate chains to a pinned root, is valid and not revoked.
-pub(super) fn verify_leaf(input: &Input<'_>, vek: &Vek, findings: &mut Findings) -> Result<(), Stop> {
-    let (certificates, crls) = beside(input.part);
+pub(super) fn verify_leaf(
+    input: &Input<'_>,
+    vek: &Vek,
+    known: &Endorsements,
+    findings: &mut Findings,
+) -> Result<(), Stop> {
     let leaf = &vek.certificate;
-    let chain = find_chain(input, leaf, &certificates);
+    let chain = find_chain(input, leaf, known);
     let checks = &mut findings.checks;
     let (ask, ark) = match chain {
         Ok(found) => {
@@ -166,16 +165,16 @@ pub(super) fn verify_leaf(input: &Input<'_>, vek: &Vek, findings: &mut Findings)
         )?;
         findings.ends(to);
     }
-    revocation(input, &crls, &ask, &ark, findings)
+    revocation(input, known, &ask, &ark, findings)
 }
 
 /// Tries the certificates that bear the names of the chain. Roots come from `input.roots` alone.
 fn find_chain(
     input: &Input<'_>,
     leaf: &Certificate,
-    beside: &[Certificate],
+    known: &Endorsements,
 ) -> Result<(Certificate, Certificate), (Cause, String)> {
-    let candidates = beside.iter().chain(&input.endorsements.certificates).chain(input.roots.intermediates());
+    let candidates = known.certificates.iter().chain(input.roots.intermediates());
     let named = candidates.filter(|candidate| leaf.is_issued_by_name_of(candidate)).take(CANDIDATES);
     let mut failure =
         (Cause::ChainUntrusted, format!("no certificate of `{}` that a pinned root signed", leaf.issuer()));
@@ -192,13 +191,12 @@ fn find_chain(
 
 fn revocation(
     input: &Input<'_>,
-    beside: &[Crl],
+    known: &Endorsements,
     ask: &Certificate,
     ark: &Certificate,
     findings: &mut Findings,
 ) -> Result<(), Stop> {
-    let all = beside.iter().chain(&input.endorsements.crls);
-    let lists: Vec<&Crl> = all.filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
+    let lists: Vec<&Crl> = known.crls.iter().filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
     if input.profile.snp.require_crl {
         findings.checks.need(
             ("snp.crl.present", Cause::CollateralValidity, "profile, snp.require_crl"),
@@ -234,15 +232,4 @@ fn revocation(
         }
     }
     Ok(())
-}
-
-/// Certificates and revocation lists among a part's own items.
-fn beside(part: &EvidencePart) -> (Vec<Certificate>, Vec<Crl>) {
-    let mut found = Endorsements::default();
-    for (name, bytes) in &part.items {
-        if name != REPORT {
-            found.add(bytes);
-        }
-    }
-    (found.certificates, found.crls)
 }

@@ -99,20 +99,12 @@ impl Tcb {
 pub struct Policy(pub u64);
 
 impl Policy {
-    pub(super) const fn smt(self) -> bool {
-        self.0 & (1 << 16) != 0
-    }
-
     pub(super) const fn migration_agent(self) -> bool {
         self.0 & (1 << 18) != 0
     }
 
     pub(super) const fn debug(self) -> bool {
         self.0 & (1 << 19) != 0
-    }
-
-    pub(super) const fn single_socket(self) -> bool {
-        self.0 & (1 << 20) != 0
     }
 }
 

@@ -31,29 +31,18 @@ pub(super) enum Role {
     Endorsement,
 }
 
-/// Certificates and revocation lists among items and endorsements.
-pub(super) fn beside(input: &Input<'_>) -> Endorsements {
-    let mut all = input.endorsements.clone();
-    for (name, bytes) in &input.part.items {
-        if !super::is_quote_item(name) {
-            all.add(bytes);
-        }
-    }
-    all
-}
-
 /// Verifies the certificate of `key`, if there is one; says whether there is one that chains to a root. A certificate that
 /// does not hold refuses the evidence where `fatal`.
 pub(super) fn verify_key(
     role: Role,
     key: &Public,
-    beside: &Endorsements,
+    known: &Endorsements,
     input: &Input<'_>,
     fatal: bool,
     findings: &mut Findings,
 ) -> Result<bool, Stop> {
     let subject_key = key.subject_public_key();
-    let Some(leaf) = beside.certificates.iter().find(|certificate| subject_key.as_deref() == Some(certificate.key()))
+    let Some(leaf) = known.certificates.iter().find(|certificate| subject_key.as_deref() == Some(certificate.key()))
     else {
         return Ok(false);
     };
@@ -74,7 +63,7 @@ pub(super) fn verify_key(
         findings.checks.record((name, Cause::CertificateKind, PROFILE), false, fatal, expected, found);
         return if fatal { Err(Stop) } else { Ok(false) };
     }
-    match verify_path(leaf, beside, input) {
+    match verify_path(leaf, known, input) {
         Ok(until) => {
             findings.checks.record((name, Cause::ChainUntrusted, PROFILE), true, fatal, expected, leaf.subject());
             findings.ends(until);
@@ -89,16 +78,15 @@ pub(super) fn verify_key(
 }
 
 /// The end of the shortest-lived certificate on the path.
-fn verify_path(leaf: &Certificate, beside: &Endorsements, input: &Input<'_>) -> Result<Timestamp, Error> {
+fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> Result<Timestamp, Error> {
     let roots: Vec<_> = input.roots.anchors().iter().filter(|root| root.is_valid_at(input.at)).collect();
     let anchors_der: Vec<_> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
     let anchors: Vec<_> = anchors_der.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
-    let others: Vec<_> =
-        beside.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
+    let others: Vec<_> = known.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
     let leaf_der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&leaf_der)?;
     let lists =
-        beside.crls.iter().map(|crl| BorrowedCertRevocationList::from_der(crl.der()).map(CertRevocationList::from));
+        known.crls.iter().map(|crl| BorrowedCertRevocationList::from_der(crl.der()).map(CertRevocationList::from));
     let lists = lists.collect::<Result<Vec<_>, _>>()?;
     let lists: Vec<_> = lists.iter().collect();
     // A list that is at hand counts and must be current; a maker without one is not refused for it.
@@ -120,7 +108,7 @@ fn verify_path(leaf: &Certificate, beside: &Endorsements, input: &Input<'_>) -> 
         roots.iter().zip(&anchors).filter(|(_, candidate)| *candidate == anchor).map(|(root, _)| root.validity().1);
     let on_path = path.intermediate_certificates().filter_map(|certificate| {
         let der = certificate.der();
-        beside.certificates.iter().find(|candidate| candidate.der() == der.as_ref()).map(|found| found.validity().1)
+        known.certificates.iter().find(|candidate| candidate.der() == der.as_ref()).map(|found| found.validity().1)
     });
     Ok(root.chain(on_path).fold(leaf.validity().1, Timestamp::min))
 }

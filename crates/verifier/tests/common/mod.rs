@@ -57,6 +57,10 @@ impl Row {
         self.json["authentic"].as_bool().unwrap()
     }
 
+    pub(crate) fn claims(&self) -> &Value {
+        &self.json["claims"]
+    }
+
     pub(crate) fn causes(&self) -> Vec<Cause> {
         let causes = self.json["causes"].as_array().cloned().unwrap_or_default();
         causes.iter().map(|cause| cause.as_str().unwrap().parse().unwrap()).collect()
