@@ -1,6 +1,7 @@
 //! The embedded store: one redb file, one process.
 
 mod file;
+mod gate;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use crate::{
     BoxFuture, Commit, Event, EventSource, KeyRange, OpenError, Page, Record, Store, StoreError, Transaction, Watch,
     WatchError, bounds,
 };
+use gate::{Gate, Working};
 use tables::Tables;
 
 /// How an embedded store runs.
@@ -34,8 +36,12 @@ impl Default for Options {
 
 /// A store in one redb file, for one process. Every commit is on disk before it is acknowledged (two-phase commit; after
 /// a crash the file opens without a walk through it). Blocking work runs on tokio's blocking threads.
+///
+/// Dropping it waits for the work in flight, that of dropped futures included; then the file is closed and can be opened
+/// again.
 pub struct RedbStore {
     inner: Arc<Inner>,
+    gate: Arc<Gate>,
 }
 
 struct Inner {
@@ -59,7 +65,8 @@ impl RedbStore {
     /// As [`RedbStore::open`].
     pub fn open_with(path: &Path, options: Options) -> Result<Self, OpenError> {
         let (tables, revision) = file::open(path, options)?;
-        Ok(Self { inner: Arc::new(Inner { tables, revision: watch::Sender::new(revision) }) })
+        let inner = Arc::new(Inner { tables, revision: watch::Sender::new(revision) });
+        Ok(Self { inner, gate: Arc::default() })
     }
 
     /// Runs `work` on a blocking thread.
@@ -67,8 +74,14 @@ impl RedbStore {
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(blocking(move || work(&inner)))
+        let working = self.gate.enter(Arc::clone(&self.inner));
+        Box::pin(async move { blocking(working, work).await?.ok_or_else(closed) })
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        self.gate.close();
     }
 }
 
@@ -118,8 +131,8 @@ impl Store for RedbStore {
             if after < compacted {
                 return Err(WatchError::Compacted { after, compacted });
             }
-            let inner = Arc::downgrade(&self.inner);
-            Ok(Watch::new(Box::new(LogReader { inner, revision, last: after, ahead: VecDeque::new() })))
+            let (inner, gate) = (Arc::downgrade(&self.inner), Arc::clone(&self.gate));
+            Ok(Watch::new(Box::new(LogReader { inner, gate, revision, last: after, ahead: VecDeque::new() })))
         })
     }
 }
@@ -127,6 +140,7 @@ impl Store for RedbStore {
 /// A watch's position in the change log. It does not keep the store open.
 struct LogReader {
     inner: Weak<Inner>,
+    gate: Arc<Gate>,
     revision: watch::Receiver<u64>,
     /// The revision given last.
     last: u64,
@@ -143,9 +157,10 @@ impl EventSource for LogReader {
                     return Ok(event);
                 }
                 if *self.revision.borrow_and_update() > self.last {
-                    let inner = self.inner.upgrade().ok_or(WatchError::Closed)?;
+                    let working = self.inner.upgrade().and_then(|inner| self.gate.enter(inner));
                     let after = self.last;
-                    self.ahead = blocking(move || inner.tables.log_after(after)).await??;
+                    let read = blocking(working, move |inner| inner.tables.log_after(after)).await?;
+                    self.ahead = read.ok_or(WatchError::Closed)??;
                 } else {
                     self.revision.changed().await.map_err(|_| WatchError::Closed)?;
                 }
@@ -154,10 +169,18 @@ impl EventSource for LogReader {
     }
 }
 
+/// Runs `work` on a blocking thread; `None` where the store is closed.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+    working: Option<Working<Inner>>,
+    work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+) -> Result<Option<T>, StoreError> {
+    let work = move || working.as_ref().and_then(Working::held).map(work).transpose();
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|source| StoreError::Backend { action: "run its work", source: Box::new(source) })?
+}
+
+fn closed() -> StoreError {
+    let source = std::io::Error::other("it was closed");
+    StoreError::Backend { action: "run its work", source: Box::new(source) }
 }

@@ -48,6 +48,23 @@ async fn a_second_opener_is_told_that_the_store_is_in_use() {
     RedbStore::open(&path).unwrap();
 }
 
+#[tokio::test]
+async fn a_dropped_store_can_be_opened_again_though_callers_gave_up_midway() {
+    let (_folder, path) = folder_and_path();
+    for n in 0..30u8 {
+        let store = RedbStore::open(&path).unwrap();
+        let mut watch = store.watch(0).await.unwrap();
+        let commit = store.commit(Transaction::new().put([n], vec![n; 10_000]));
+        // Each is polled once, which starts its work, and dropped.
+        tokio::select! {
+            biased;
+            _ = commit => {}
+            _ = watch.next() => {}
+            () = std::future::ready(()) => {}
+        }
+    }
+}
+
 #[test]
 fn the_file_is_for_its_owner_alone_and_a_wider_mode_is_refused() {
     let (_folder, path) = folder_and_path();
