@@ -220,6 +220,26 @@ fn the_owner_of_a_channel_can_be_spoken_of() {
 }
 
 #[test]
+fn an_enclave_that_is_named_twice_has_the_groups_of_both() {
+    let policies = snapshot(&[r#"permit (principal, action == Burgrave::Action::"send", resource) when {
+        resource.owner in Burgrave::EnclaveGroup::"payments/backend" &&
+        context.peer in Burgrave::EnclaveGroup::"payments/audited" };"#]);
+    let (api, mut ledger) = (instance("payments/api"), instance("payments/ledger"));
+    let ask = |peer: &burgrave_policy::InstanceFacts, groups: &[&str]| {
+        let mut ask = request(&api, Operation::Send, "channel/payments/ledger/default");
+        if let Resource::Named { groups: of_owner, .. } = &mut ask.resource {
+            of_owner.extend(groups.iter().map(ToString::to_string));
+        }
+        ask.context.peer = Some((peer, Duration::ZERO));
+        policies.authorize(&ask).allowed
+    };
+    assert!(!ask(&ledger, &["payments/backend"]));
+    ledger.groups = vec!["payments/audited".to_owned()];
+    assert!(ask(&ledger, &["payments/backend"]));
+    assert!(!ask(&ledger, &[]));
+}
+
+#[test]
 fn administrators_are_decided_by_the_same_engine() {
     let namespace_only = r#"permit (principal in Burgrave::Role::"payments-admin", action == Burgrave::Action::"administer",
         resource in Burgrave::Namespace::"payments");"#;
