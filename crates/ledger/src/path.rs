@@ -36,24 +36,16 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// An administrator.
-    Administrator = "administrator",
-    /// A platform that is barred from an enclave.
-    Bar = "bar",
-    /// A registration of an enclave.
+    /// A registration of an enclave, with its releases.
     Enclave = "enclave",
     /// An attested instance.
     Instance = "instance",
     /// A named key and its versions.
     Key = "key",
-    /// An enclave's keyspace and its versions.
+    /// An enclave's key in a keyspace and its versions.
     Keyspace = "keyspace",
     /// A policy.
     Policy = "policy",
-    /// A release of an enclave: its reference values.
-    Release = "release",
-    /// A key or secret that was given to an instance.
-    Released = "released",
 }
 
 impl fmt::Display for RecordKind {
