@@ -18,6 +18,7 @@ pub struct AdminIdentity {
 
 /// Which part of a list is wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Page {
     /// The `next` of the page before; `None` from the start.
@@ -30,6 +31,7 @@ pub struct Page {
 
 /// A part of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Paged<T> {
     /// The items, in the order of their keys.
     pub items: Vec<T>,
@@ -42,6 +44,7 @@ pub struct Paged<T> {
 
 /// An enclave to register.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewEnclave {
     /// Its name.
@@ -50,18 +53,19 @@ pub struct NewEnclave {
     pub tee: Tee,
     /// What its keys are derived from.
     pub key_identity: KeyIdentity,
-    /// How often it must attest, in seconds (10 to 86400).
+    /// How often it must attest, in seconds (2 to 86400).
     pub reattest_every_secs: u64,
     /// What code may bear the name.
     #[serde(default)]
     pub releases: Vec<NewRelease>,
-    /// For a TPM: SHA-256 digests of the endorsement keys (SubjectPublicKeyInfo) that are let in.
+    /// For a TPM: the endorsement keys that are let in, each as SHA-256 of its `TPMT_PUBLIC` (`ek.pub`).
     #[serde(default)]
     pub tpm_ek_digests: Vec<HexBytes>,
 }
 
 /// A set of reference values to add to an enclave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewRelease {
     /// Its name within the enclave: `v1.4`.
@@ -77,6 +81,7 @@ pub struct NewRelease {
 
 /// What to change of an enclave; what is absent stays.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnclaveChange {
     /// The new interval, in seconds. Deadlines of running instances follow with their next attestation.
@@ -92,6 +97,7 @@ pub struct EnclaveChange {
 
 /// Which instances are wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InstanceFilter {
     /// Of this enclave alone.
@@ -104,11 +110,15 @@ pub struct InstanceFilter {
 
 /// A policy to store: Cedar text.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewPolicy {
     /// The namespace whose policy it is; `None` for the domain's own tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Segment>,
+    /// Its name, for people: decisions refer to it by name and id. Empty: taken from the id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// One Cedar policy statement.
     pub text: String,
     /// What it is for, in a line.
@@ -118,6 +128,7 @@ pub struct NewPolicy {
 
 /// A simple rule: `enclave` may do `operations` on `resource`, with `peer` where these are `send` or `receive`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SimplePermit {
     /// Who.
@@ -131,9 +142,34 @@ pub struct SimplePermit {
     pub peer: Option<EnclaveName>,
 }
 
+/// A simple rule in words, stored as the one canonical Cedar policy that says it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRule {
+    /// Whether it allows or forbids.
+    pub effect: RuleEffect,
+    /// `WHO OPERATION[,OPERATION]… ON [tee=…] [max-age=…] [min-svn=…] [peer=…]`, e.g.
+    /// `payments/api decrypt key/payments/pii max-age=1h`.
+    pub rule: String,
+    /// What it is for, in a line.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// What a simple rule does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleEffect {
+    /// It allows, where nothing forbids.
+    Allow,
+    /// It forbids, whatever allows.
+    Forbid,
+}
+
 /// A key to make: `key/<namespace>/<name>` (shared by whom policy lets use it) or `keyspace/<namespace>/<name>` (each
 /// enclave has its own key there).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// Its name.
@@ -142,6 +178,7 @@ pub struct NewKey {
 
 /// Whom a hypothetical question is about.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// One instance.

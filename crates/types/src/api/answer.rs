@@ -13,6 +13,7 @@ use super::admin::Subject;
 
 /// What a revocation did. When it is returned, all of it holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Revoked {
     /// The revision from which it holds.
     pub revision: Revision,
@@ -32,6 +33,7 @@ pub struct Revoked {
 
 /// A key that began a new version.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rotation {
     /// The keyspace or named key.
     pub resource: ResourceId,
@@ -44,6 +46,7 @@ pub struct Rotation {
 
 /// Data that a released key still opens.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Residual {
     /// The keyspace or named key.
     pub resource: ResourceId,
@@ -58,6 +61,7 @@ pub struct Residual {
 
 /// Something that an administrator should know, and do.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Advice {
     /// What is so.
     pub detail: String,
@@ -67,6 +71,7 @@ pub struct Advice {
 
 /// What stands behind a decision.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Why {
     /// The decision.
     pub decision: DecisionView,
@@ -85,6 +90,7 @@ pub struct Why {
 
 /// A decision as it was recorded.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DecisionView {
     /// Its id.
     pub id: DecisionId,
@@ -119,6 +125,7 @@ pub struct DecisionView {
 
 /// Which decisions are wanted. What is absent does not narrow.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecisionFilter {
     /// Of this enclave alone.
@@ -137,6 +144,7 @@ pub struct DecisionFilter {
 
 /// Whether something would be allowed now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Can {
     /// Whom the question is about.
     pub subject: Subject,
@@ -152,6 +160,7 @@ pub struct Can {
 
 /// One case of a hypothetical question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CanCase {
     /// Who it would be: an instance's id, or `release v1.4`.
     pub who: String,
@@ -167,6 +176,7 @@ pub struct CanCase {
 
 /// How the node is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The trust domain.
     pub trust_domain: TrustDomain,
@@ -198,6 +208,7 @@ pub struct Status {
 
 /// Instances by standing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StandingCounts {
     /// Fresh.
     pub fresh: usize,
@@ -209,6 +220,7 @@ pub struct StandingCounts {
 
 /// Whether one part can serve.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
     /// The part: `hsm`, `ledger`, `audit`, `clock`.
     pub part: String,
@@ -220,6 +232,7 @@ pub struct Health {
 
 /// What a partner needs to recognise the domain.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DomainInfo {
     /// The trust domain.
     pub trust_domain: TrustDomain,
@@ -235,6 +248,7 @@ pub struct DomainInfo {
 
 /// Something that happened, for whoever watches.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// When.
     pub at: Timestamp,

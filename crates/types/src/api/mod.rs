@@ -9,8 +9,8 @@ mod request;
 mod view;
 
 pub use admin::{
-    AdminIdentity, EnclaveChange, InstanceFilter, NewEnclave, NewKey, NewPolicy, NewRelease, Page, Paged, SimplePermit,
-    Subject,
+    AdminIdentity, EnclaveChange, InstanceFilter, NewEnclave, NewKey, NewPolicy, NewRelease, NewRule, Page, Paged,
+    RuleEffect, SimplePermit, Subject,
 };
 pub use answer::{
     Advice, Can, CanCase, DecisionFilter, DecisionView, DomainInfo, Event, Health, Residual, Revoked, Rotation,

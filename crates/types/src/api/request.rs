@@ -7,6 +7,7 @@ use crate::{EnclaveName, Operation, ReleaseState, ResourceId};
 
 /// Body of the `revoke` routes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeRequest {
     /// Why, for the record and for whoever asks `why` later.
@@ -16,6 +17,7 @@ pub struct RevokeRequest {
 
 /// Body of `PUT …/releases/{release}/state`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseStateChange {
     /// The state that the release shall have.
@@ -24,6 +26,7 @@ pub struct ReleaseStateChange {
 
 /// Body of `POST …/rotate`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RotateRequest {
     /// For a keyspace: whose key.
@@ -33,6 +36,7 @@ pub struct RotateRequest {
 
 /// Body of `POST /v1/channels/{id}/cut`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CutRequest {
     /// Why.
@@ -42,6 +46,7 @@ pub struct CutRequest {
 
 /// Body of `POST /v1/authorize`: would this be allowed now?
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuthorizeRequest {
     /// Whom the question is about.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// A registered enclave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnclaveView {
     /// Its id, never used twice.
     pub uid: EnclaveUid,
@@ -41,6 +42,7 @@ pub struct EnclaveView {
 
 /// A release of an enclave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseView {
     /// Its name within the enclave.
     pub name: Segment,
@@ -58,6 +60,7 @@ pub struct ReleaseView {
 
 /// A platform that is kept out of an enclave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlatformBarView {
     /// The platform.
     pub platform: HexBytes,
@@ -69,6 +72,7 @@ pub struct PlatformBarView {
 
 /// An instance.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceView {
     /// Its id.
     pub id: InstanceId,
@@ -90,7 +94,7 @@ pub struct InstanceView {
     pub age_secs: u64,
     /// What its evidence said.
     pub claims: Claims,
-    /// The result of its last attestation; absent where this node has none (after a restart).
+    /// The result of its last attestation that this node knows of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_digest: Option<ResultDigest>,
     /// Whether it has a link at this node.
@@ -101,17 +105,24 @@ pub struct InstanceView {
 
 /// A stored policy.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicyView {
     /// Its id.
     pub id: PolicyId,
     /// The namespace whose policy it is; absent for the domain's own tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Segment>,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// The simple rule that it is the canonical form of, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// Its Cedar text.
     pub text: String,
     /// What it is for.
     pub description: String,
-    /// Whether it is one of the guards that are there from the start.
+    /// Whether it is one of the standing policies, which are a part of the program.
     pub guard: bool,
     /// Who wrote it last.
     pub changed_by: String,
@@ -123,6 +134,7 @@ pub struct PolicyView {
 
 /// A named key or a keyspace.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyView {
     /// Its name.
     pub resource: ResourceId,
@@ -140,6 +152,7 @@ pub struct KeyView {
 
 /// A version of a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyVersionView {
     /// For a keyspace, whose key it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +169,7 @@ pub struct KeyVersionView {
 
 /// A channel that is open.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChannelView {
     /// Its id.
     pub id: ChannelId,
@@ -173,6 +187,7 @@ pub struct ChannelView {
 
 /// One side of a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChannelEnd {
     /// The instance.
     pub instance: InstanceId,
