@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::check::Stop;
 use crate::verification::Findings;
+use crate::x509::Certificate;
 use crate::{Cause, Endorsements, Input, TpmTrust, policy};
 use chain::Role;
 pub use credential::{Credential, CredentialError, make_credential};
@@ -194,7 +195,7 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
         && input.profile.tpm.trust == TpmTrust::Listed
         && input.endorsements.platforms.iter().any(|platform| *platform == ek_digest(ek_bytes));
 
-    let ak_certified = chain::verify_key(Role::Attestation, ak, &known, input, true, findings)?;
+    let ak_certified = chain::verify_key(Role::Attestation, ak, &known, input, true, findings)?.is_some();
     if let Some(ek) = ek {
         findings.checks.need(
             ("tpm.ek.attributes", Cause::AkAttributes, OBJECT),
@@ -203,10 +204,14 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
             format_args!("{:#010x}", ek.attributes.0),
         )?;
     }
-    let ek_certified = match ek {
+    let ek_certificate = match ek {
         Some(ek) => chain::verify_key(Role::Endorsement, ek, &known, input, !listed, findings)?,
-        None => false,
+        None => None,
     };
+    let ek_certified = ek_certificate.is_some();
+    if let Some(claims) = &mut findings.claims {
+        claims.product = ek_certificate.and_then(Certificate::tpm_manufacturer);
+    }
     findings.checks.need(
         ("tpm.trust", Cause::ChainUntrusted, "TCG EK Credential Profile, section 3"),
         ak_certified || ek_certified || listed,

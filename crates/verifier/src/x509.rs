@@ -6,16 +6,19 @@
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use burgrave_types::Timestamp;
 use const_oid::ObjectIdentifier;
-use der::asn1::{AnyRef, BitStringRef};
+use der::asn1::{AnyRef, BitStringRef, Utf8StringRef};
 use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectAltName};
 use x509_cert::time::Time;
 
 /// `id-RSASSA-PSS` (RFC 8017, appendix C).
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+/// `tcg-at-tpmManufacturer`.
+const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
 /// `id-ecPublicKey` (RFC 5480, section 2.1.1).
 pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `secp384r1` (RFC 5480, section 2.1.1.1).
@@ -115,6 +118,19 @@ impl Certificate {
     pub(crate) fn allows(&self, usage: KeyUsages) -> bool {
         let found = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
         matches!(found, Ok(Some((_, KeyUsage(found)))) if found.contains(usage))
+    }
+
+    /// The TPM's maker, as an EK certificate's alternative name has it: `id:` and the TCG vendor id in hexadecimal (TCG EK
+    /// Credential Profile, section 3.2.9).
+    pub(crate) fn tpm_manufacturer(&self) -> Option<String> {
+        let (_, names) = self.parsed.tbs_certificate().get_extension::<SubjectAltName>().ok()??;
+        let directory = names.0.iter().filter_map(|name| match name {
+            GeneralName::DirectoryName(name) => Some(name),
+            _ => None,
+        });
+        let mut attributes = directory.flat_map(|name| name.iter());
+        let maker = attributes.find(|attribute| attribute.oid == TPM_MANUFACTURER)?;
+        maker.value.decode_as::<Utf8StringRef<'_>>().ok().map(|text| text.as_str().to_owned())
     }
 
     /// Whether the certificate calls itself an authority.

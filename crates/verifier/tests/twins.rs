@@ -280,3 +280,27 @@ fn values_of_pcrs_that_were_not_quoted_make_no_claim() {
     let names: Vec<_> = registers.keys().map(String::as_str).collect();
     assert_eq!(names, ["sha384:pcr0", "sha384:pcr14", "sha384:pcr4", "sha384:pcr7", "sha384:pcr8"]);
 }
+
+#[test]
+fn a_tpm_is_named_by_its_makers_certificate() {
+    let (_, case) = accepted(Tee::Tpm).into_iter().find(|(id, _)| id == "tpm/swtpm-ecc").unwrap();
+    let claims = case.verify().claims.unwrap();
+    assert_eq!(claims.product.as_deref(), Some("id:00001014"));
+    assert_eq!(claims.platform_id.unwrap().0, ek_digest(case.part.item("ek.pub").unwrap()));
+}
+
+#[test]
+fn the_answer_as_json_has_the_fields_that_the_command_promises() {
+    let (folder, rows) = packaged();
+    let case = rows.iter().find(|row| row.id == "snp/synthetic/debug-policy").unwrap().case(&folder);
+    let json = serde_json::to_value(case.verify()).unwrap();
+    assert_eq!((&json["verdict"], &json["authentic"]), (&"reject".into(), &true.into()));
+    assert_eq!((&json["cause"], &json["tee"]), (&"debug".into(), &"snp".into()));
+    assert_eq!(json["claims"]["debug"], true);
+    assert!(json["valid_until"].as_str().unwrap().ends_with('Z'));
+    for check in json["checks"].as_array().unwrap() {
+        for field in ["name", "passed", "expected", "found", "reference"] {
+            assert!(!check[field].is_null(), "{check}");
+        }
+    }
+}

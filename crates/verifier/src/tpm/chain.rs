@@ -31,20 +31,20 @@ pub(super) enum Role {
     Endorsement,
 }
 
-/// Verifies the certificate of `key`, if there is one; says whether there is one that chains to a root. A certificate that
+/// Verifies the certificate of `key`, if there is one; returns it where it chains to a root. A certificate that
 /// does not hold refuses the evidence where `fatal`.
-pub(super) fn verify_key(
+pub(super) fn verify_key<'a>(
     role: Role,
     key: &Public,
-    known: &Endorsements,
+    known: &'a Endorsements,
     input: &Input<'_>,
     fatal: bool,
     findings: &mut Findings,
-) -> Result<bool, Stop> {
+) -> Result<Option<&'a Certificate>, Stop> {
     let subject_key = key.subject_public_key();
     let Some(leaf) = known.certificates.iter().find(|certificate| subject_key.as_deref() == Some(certificate.key()))
     else {
-        return Ok(false);
+        return Ok(None);
     };
     let (name, fitting, expected) = match role {
         Role::Attestation => (
@@ -61,18 +61,18 @@ pub(super) fn verify_key(
     if !fitting {
         let found = format_args!("one with another key usage: `{}`", leaf.subject());
         findings.checks.record((name, Cause::CertificateKind, PROFILE), false, fatal, expected, found);
-        return if fatal { Err(Stop) } else { Ok(false) };
+        return if fatal { Err(Stop) } else { Ok(None) };
     }
     match verify_path(leaf, known, input) {
         Ok(until) => {
             findings.checks.record((name, Cause::ChainUntrusted, PROFILE), true, fatal, expected, leaf.subject());
             findings.ends(until);
-            Ok(true)
+            Ok(Some(leaf))
         }
         Err(error) => {
             let found = format_args!("{error:?} (issuer `{}`)", leaf.issuer());
             findings.checks.record((name, cause(&error), PROFILE), false, fatal, expected, found);
-            if fatal { Err(Stop) } else { Ok(false) }
+            if fatal { Err(Stop) } else { Ok(None) }
         }
     }
 }
