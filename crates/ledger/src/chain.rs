@@ -132,3 +132,49 @@ pub(crate) fn record_digest(value: &[u8]) -> RecordDigest {
 pub(crate) fn shown(place: &str) -> String {
     place.strip_prefix(RECORD).unwrap_or(place).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use burgrave_types::Timestamp;
+
+    use super::*;
+    use crate::head::Changes;
+
+    fn link(edit: impl FnOnce(&mut Head)) -> Link {
+        let mut head = Head {
+            domain: GenesisHash::from_bytes([1; 32]),
+            epoch: 2,
+            revision: Revision(8),
+            previous: HeadHash::from_bytes([3; 32]),
+            changes: changes_digest(&Changes::new()),
+            changer: "admin root".to_owned(),
+            time: Timestamp::from_unix_secs(50),
+        };
+        edit(&mut head);
+        Link { head: SignedHead { head, signature: Vec::new() }, changes: Changes::new() }
+    }
+
+    #[test]
+    fn a_head_that_does_not_follow_is_refused_by_what_is_wrong_with_it() {
+        let tip = Tip::new(link(|_| {}).head);
+        let domain = tip.head.head.domain;
+        let next = |edit: &dyn Fn(&mut Head)| {
+            link(|head| {
+                (head.revision, head.previous) = (Revision(9), tip.hash);
+                edit(head);
+            })
+        };
+        let check = |link: &Link| check_link(domain, Some(&tip), link);
+        assert_eq!(check(&next(&|_| {})), Ok(()));
+        let other = GenesisHash::from_bytes([2; 32]);
+        assert_eq!(check(&next(&|head| head.domain = other)), Err(HeadFault::Domain(other)));
+        assert_eq!(check(&next(&|head| head.revision = Revision(10))), Err(HeadFault::Place(Revision(10))));
+        assert_eq!(check(&next(&|head| head.previous = HeadHash::from_bytes([0; 32]))), Err(HeadFault::Link));
+        assert_eq!(check(&next(&|head| head.epoch = 1)), Err(HeadFault::Epoch));
+        let (found, previous) = (Timestamp::from_unix_secs(49), Timestamp::from_unix_secs(50));
+        assert_eq!(check(&next(&|head| head.time = found)), Err(HeadFault::Time { found, previous }));
+        let mut longer = next(&|_| {});
+        longer.changes.insert("record/policy/p/x".to_owned(), None);
+        assert_eq!(check(&longer), Err(HeadFault::Changes));
+    }
+}

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::head::{Changes, changes_digest};
 use crate::layout::{self, Link};
-use crate::{Change, Fence, Head, SignedHead, Tampering, TransactError};
+use crate::{Change, Fence, Head, HeadFault, SignedHead, Tampering, TransactError};
 
 type Values = BTreeMap<String, Vec<u8>>;
 
@@ -195,6 +195,41 @@ async fn another_domain_s_signed_history_is_refused_where_one_is_expected() {
     assert!(matches!(error, LedgerError::WrongDomain { .. }), "{error}");
 }
 
+/// The head that would follow `last`.
+fn successor(last: &SignedHead, changes: &Changes) -> Head {
+    let (revision, previous) = (last.head.revision.next(), last.hash());
+    Head { revision, previous, changes: changes_digest(changes), ..last.head.clone() }
+}
+
+#[tokio::test]
+async fn a_head_that_another_key_signed_is_refused_at_start_and_while_following() {
+    let domain = Domain::new().await;
+    let last = Link::decode(&domain.now()[&layout::chain_place(Revision(5))]).unwrap().head;
+    let changes = Changes::from([("record/policy/p/x".to_owned(), None)]);
+    let head = successor(&last, &changes);
+    let signature = burgrave_identity::IdentityKey::generate().unwrap().sign_der(&head.encode()).unwrap();
+    let link = Link { head: SignedHead { head, signature }, changes };
+    let forged = Transaction::new()
+        .delete("ledger/record/policy/p/x")
+        .put(layout::key(&layout::chain_place(Revision(6))), link.encode())
+        .put("ledger/head", layout::pointer(Revision(6), link.head.hash()));
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let fill = |t: Transaction, (place, value): (&String, &Vec<u8>)| t.put(layout::key(place), value.as_slice());
+    store.commit(domain.now().iter().fold(Transaction::new(), fill)).await.unwrap();
+    let ledger = open_on(store.clone(), domain.place.path(), &domain.place.clock).await.unwrap();
+    let mut feed = ledger.subscribe();
+    feed.next().await.unwrap();
+    store.commit(forged).await.unwrap();
+    let expected = Tampering::Head { revision: Revision(6), fault: HeadFault::Signature };
+    assert_eq!(feed.next().await, Err(Fence::Tampered(expected.clone())));
+    ledger.close().await;
+
+    let error = Ledger::read_unsealed(store, None).await.unwrap_err();
+    assert!(matches!(&error, LedgerError::Tampered(found) if *found == expected), "{error}");
+}
+
 #[tokio::test]
 async fn a_record_of_an_unknown_kind_keeps_the_ledger_shut() {
     let domain = Domain::new().await;
@@ -206,12 +241,7 @@ async fn a_record_of_an_unknown_kind_keeps_the_ledger_shut() {
     let value = b"sealed by a later release".to_vec();
     let place = "record/quarantine/p/x".to_owned();
     let changes = Changes::from([(place.clone(), Some(crate::chain::record_digest(&value)))]);
-    let head = Head {
-        revision: last.head.revision.next(),
-        previous: last.hash(),
-        changes: changes_digest(&changes),
-        ..last.head.clone()
-    };
+    let head = successor(last, &changes);
     let signature = keyring.sign_head(&head.encode()).await.unwrap();
     let link = Link { head: SignedHead { head, signature }, changes };
     let mut values = domain.now().clone();
