@@ -45,7 +45,10 @@ pub enum AkProof {
     /// Nobody could ask the TPM. An AK without a certificate is then told (`ak.unbound`) and not fatal.
     #[default]
     Offline,
-    /// A node asked for no proof yet, or got none: `ak.unbound` is fatal.
+    /// A node asks for the proof next, with a credential, and admits nobody before it has it: `ak.unbound` is told and not
+    /// fatal, so that all else is known before the TPM is asked.
+    Pending,
+    /// There is no proof and none will be asked for: `ak.unbound` is fatal.
     None,
     /// The TPM with this EK opened a credential that was made for the AK of this name.
     Activated {
@@ -234,13 +237,14 @@ fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Fin
         _ if ak_certified && ek.is_none() => "an AK certificate",
         AkProof::Activated { .. } => "a credential for another AK or EK",
         AkProof::Offline => "no proof; offline nobody can ask the TPM",
+        AkProof::Pending => "no proof yet; the TPM is asked next",
         AkProof::None => "no proof",
     };
     // An AK certificate vouches for the AK alone: where an EK is shown, only its own TPM can say that both are its.
     findings.checks.record(
         ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)"),
         activated || (ak_certified && ek.is_none()),
-        input.endorsements.ak_proof != AkProof::Offline,
+        !matches!(input.endorsements.ak_proof, AkProof::Offline | AkProof::Pending),
         "a credential that the EK's TPM opened for this AK; without an EK, an AK certificate",
         found,
     );

@@ -249,9 +249,11 @@ fn a_node_demands_the_bond_between_attestation_key_and_endorsement_key() {
     let with = |ak_proof: AkProof| {
         Case { endorsements: Endorsements { ak_proof, ..Endorsements::default() }, ..case.clone() }.verify()
     };
-    let offline = with(AkProof::Offline);
-    let unbound = offline.checks.iter().find(|check| check.cause == Cause::AkUnbound).unwrap();
-    assert_eq!((unbound.passed, unbound.fatal, offline.verdict), (false, false, Verdict::Accept));
+    for proof in [AkProof::Offline, AkProof::Pending] {
+        let told = with(proof);
+        let unbound = told.checks.iter().find(|check| check.cause == Cause::AkUnbound).unwrap();
+        assert_eq!((unbound.passed, unbound.fatal, told.verdict), (false, false, Verdict::Accept));
+    }
     refused("node", "no proof", &with(AkProof::None), &[Cause::AkUnbound]);
     let proof = AkProof::Activated { ak_name: ak_name.clone(), ek_digest: digest };
     assert_eq!(with(proof).verdict, Verdict::Accept);
