@@ -61,6 +61,9 @@ pub enum AkProof {
 
 /// The digest by which a registration lists a TPM: SHA-256 over the EK's `TPMT_PUBLIC` exactly as `ek.pub` holds it (type,
 /// name algorithm, attributes, policy, parameters and unique, without the two length bytes of a TPM2B_PUBLIC).
+///
+/// An EK certificate covers the key alone, so a TPM that is believed by its certificate could show its key under other
+/// attributes, and so under another digest. Only a list of digests ([`Endorsements::platforms`]) tells TPMs apart for good.
 pub fn ek_digest(ek_public: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, ek_public).as_ref());
