@@ -1,0 +1,202 @@
+//! The agent's life: connect, attest, keep the link, begin again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use burgrave_protocol::message::MessageError;
+use burgrave_protocol::wire::{self, push};
+use burgrave_types::{InstanceId, Problem, ProblemCode, Random, Revision};
+use tokio::time::Instant;
+
+use crate::agent::Shared;
+use crate::attestation::Admission;
+use crate::connect::{Connected, Dial};
+use crate::link::Event;
+use crate::status::{AgentState, Notice};
+
+/// The bound of the random wait before the second try, and the largest.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// After how long a link counts as stable, so that the waits begin anew.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// Keeps a link until the access is revoked; never returns before.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut bound = FIRST_WAIT;
+    let mut next = below(&*shared.random, shared.nodes.len());
+    loop {
+        let started = Instant::now();
+        let Some(address) = shared.nodes.get(next % shared.nodes.len().max(1)).cloned() else { return };
+        next = next.wrapping_add(1);
+        let dial = Dial {
+            genesis: shared.genesis,
+            clock: Arc::clone(&shared.clock),
+            credential: shared.identity.link_credential(shared.clock.now()),
+            revision: shared.status().revision,
+        };
+        let problem = match dial.connect(&address).await {
+            Ok(connected) => shared.serve(connected).await,
+            Err(problem) => problem,
+        };
+        tracing::info!(node = %address, %problem, "no link");
+        shared.unlinked(&problem);
+        if problem.code == ProblemCode::Revoked {
+            return;
+        }
+        if started.elapsed() >= STABLE {
+            bound = FIRST_WAIT;
+        }
+        tokio::time::sleep(jitter(&*shared.random, bound)).await;
+        bound = (bound * 2).min(LONGEST_WAIT);
+    }
+}
+
+impl Shared {
+    /// Attests where that is needed and answers what the node pushes, until the link ends; why it did.
+    async fn serve(self: &Arc<Self>, mut connected: Connected) -> Problem {
+        let served = self.keep(&mut connected).await;
+        connected.link.leave(served.clone());
+        served
+    }
+
+    async fn keep(self: &Arc<Self>, connected: &mut Connected) -> Problem {
+        self.change(|status| {
+            status.state = AgentState::Attesting;
+            status.node = connected.node.spiffe_id.node_id();
+        });
+        if let Err(problem) = self.begin(connected).await {
+            return problem;
+        }
+        while let Some(event) = connected.events.recv().await {
+            let handled = match event {
+                Event::Open(offer, channel) => {
+                    self.offered(connected.trust.clone(), offer, channel);
+                    Ok(())
+                }
+                Event::Push(push) => self.pushed(connected, push).await,
+            };
+            if let Err(problem) = handled {
+                return problem;
+            }
+        }
+        connected.link.why()
+    }
+
+    /// Takes up the standing that the node resumed, or attests.
+    async fn begin(&self, connected: &Connected) -> Result<(), Problem> {
+        let broken = |error: MessageError| Problem::new(ProblemCode::Protocol, error.to_string());
+        let ack = &connected.ack;
+        if ack.instance.is_empty() {
+            let attestation = self.attestation(connected);
+            let challenge = attestation.challenge().await?;
+            let admission = attestation.answer(challenge).await?;
+            return self.admitted(connected, admission);
+        }
+        let instance = InstanceId::from_bytes(wire::fixed("instance id", &ack.instance).map_err(broken)?);
+        if self.identity.instance() != Some(instance) {
+            return Err(Problem::new(ProblemCode::Protocol, "the node resumed another instance than this one"));
+        }
+        self.check_revision(ack.revision)?;
+        self.linked(connected, wire::time(ack.until), Duration::from_millis(ack.interval), ack.revision);
+        Ok(())
+    }
+
+    async fn pushed(self: &Arc<Self>, connected: &Connected, push: wire::Push) -> Result<(), Problem> {
+        match push.notice {
+            Some(push::Notice::Reattest(challenge)) => {
+                match self.attestation(connected).answer(challenge).await {
+                    Ok(admission) => self.admitted(connected, admission)?,
+                    Err(problem) if problem.code == ProblemCode::Revoked => return Err(problem),
+                    Err(problem) => {
+                        // The standing holds until its deadline; the node asks again before.
+                        tracing::warn!(%problem, "attesting again failed");
+                        self.change(|status| status.problem = Some(problem));
+                    }
+                }
+            }
+            Some(push::Notice::Revision(notice)) => {
+                let lost = notice
+                    .lost
+                    .iter()
+                    .filter_map(|lost| Some((lost.operation.parse().ok()?, lost.resource.parse().ok()?)));
+                let (revision, lost) = (Revision(notice.revision), lost.collect::<Vec<_>>());
+                self.change(|status| status.revision = status.revision.max(revision));
+                if !lost.is_empty() {
+                    self.tell(Notice::Lost { revision, lost });
+                }
+            }
+            Some(push::Notice::KeyVersion(changed)) => {
+                if let Ok(resource) = changed.resource.parse() {
+                    self.tell(Notice::KeyVersion { resource, version: changed.version });
+                }
+            }
+            Some(push::Notice::Revoked(reason)) => {
+                let mut reason = Problem::from(reason);
+                reason.code = ProblemCode::Revoked;
+                return Err(reason);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn admitted(&self, connected: &Connected, admission: Admission) -> Result<(), Problem> {
+        self.check_revision(admission.revision)?;
+        self.change(|status| {
+            status.instance = Some(admission.instance);
+            status.spiffe_id = Some(admission.spiffe_id);
+            status.attestation_result = Some(admission.result);
+            status.attestations += 1;
+        });
+        self.linked(connected, admission.until, admission.interval, admission.revision);
+        Ok(())
+    }
+
+    /// Refuses a node that is behind what this agent was told before.
+    fn check_revision(&self, revision: u64) -> Result<(), Problem> {
+        let seen = self.status().revision;
+        if Revision(revision) >= seen {
+            return Ok(());
+        }
+        let detail = format!("the node is at revision {revision}, and this agent was told of revision {seen} before");
+        Err(Problem::new(ProblemCode::Unavailable, detail).with_fix("the node's operator checks its store"))
+    }
+}
+
+/// A random wait between nothing and `bound`, so that many agents do not come back at once.
+fn jitter(random: &dyn Random, bound: Duration) -> Duration {
+    bound.mul_f64(f64::from(below(random, 10_001) as u32) / 10_000.0)
+}
+
+fn below(random: &dyn Random, bound: usize) -> usize {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes);
+    u32::from_be_bytes(bytes) as usize % bound.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting(std::sync::atomic::AtomicU32);
+
+    impl Random for Counting {
+        fn fill(&self, out: &mut [u8]) {
+            let number = self.0.fetch_add(0x0101_0101, std::sync::atomic::Ordering::Relaxed);
+            for (byte, value) in out.iter_mut().zip(number.to_be_bytes().into_iter().cycle()) {
+                *byte = value;
+            }
+        }
+    }
+
+    #[test]
+    fn waits_spread_over_their_whole_range_and_never_exceed_it() {
+        let random = Counting(std::sync::atomic::AtomicU32::new(0));
+        let waits: Vec<_> = (0..1000).map(|_| jitter(&random, LONGEST_WAIT)).collect();
+        assert!(waits.iter().all(|wait| *wait <= LONGEST_WAIT));
+        for tenth in 0..10 {
+            let (from, to) = (LONGEST_WAIT * tenth / 10, LONGEST_WAIT * (tenth + 1) / 10);
+            assert!(waits.iter().any(|wait| (from..=to).contains(wait)), "none between {from:?} and {to:?}");
+        }
+    }
+}
