@@ -1,1 +1,53 @@
-//! Services over the view: registry, attestation, authorizer, keys, channels; no sockets.
+//! The services of a node, over a view that is built from the ledger: registry, attestation, authorizer, keys, channels,
+//! revocation.
+//!
+//! Edges (the agent link, REST) turn bytes into calls of [`Control`] and answers into bytes; they have no other door, so
+//! none of them can go round the authorizer. Records flow from the ledger into the view; requests read only the view;
+//! every change is a transaction on the ledger, and the call that made it returns when the view has it. So what an
+//! administrator was told holds for every decision that is asked for afterwards.
+//!
+//! Left to others: sockets, HTTP and TLS (`burgrave-edge`), storage and its seal (`burgrave-ledger`), keys
+//! (`burgrave-keyring`), the policy language (`burgrave-policy`), evidence (`burgrave-verifier`). Time and randomness come in
+//! as arguments.
+//!
+//! Threat notes: a decision is denied unless a policy permits it, and whenever something fails: a standing that has run
+//! out, a view that is behind, an audit log that cannot be written. An enclave that is not registered is refused in the
+//! same words as one that is not let in. Secrets leave only sealed to the key that was attested, or as the plaintext that
+//! was asked for.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests may fail loudly"
+    )
+)]
+
+mod admin;
+mod api;
+mod attestation;
+mod authorizer;
+mod challenge;
+mod channels;
+mod commit;
+mod control;
+mod decisions;
+mod feed;
+mod keys;
+mod live;
+mod notify;
+mod records;
+mod revocation;
+mod signer;
+mod status;
+mod tick;
+mod view;
+mod why;
+
+pub use api::*;
+pub use control::{Control, Parts, StartError};
+pub use records::RecordError;
+pub use view::ViewError;

@@ -1,0 +1,131 @@
+//! What a registration must be, and what an update must rest on.
+
+use burgrave_types::problem::InputError;
+use burgrave_types::{DomainClass, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Tee};
+
+use crate::{NewEnclave, NewRelease};
+
+/// How often an enclave may be asked to attest, in seconds.
+const INTERVAL_SECS: std::ops::RangeInclusive<u64> = 2..=86_400;
+
+/// Checks that an update is based on the record as it stands.
+pub(crate) fn if_match(what: &str, stands_at: Revision, based_on: Option<Revision>) -> Result<(), Problem> {
+    match based_on {
+        Some(revision) if revision == stands_at => Ok(()),
+        Some(revision) => Err(Problem::new(
+            ProblemCode::Conflict,
+            format!("{what} is at revision {stands_at}, the change is based on {revision}"),
+        )
+        .with_fix("read it again and repeat the change")),
+        None => Err(Problem::new(
+            ProblemCode::PreconditionRequired,
+            format!("a change of {what} must say which revision it is based on"),
+        )
+        .with_fix(format!("send `If-Match: {stands_at}` after reading it"))),
+    }
+}
+
+/// Checks a registration as a whole; all faults are told at once.
+pub(crate) fn enclave(new: &NewEnclave, class: DomainClass) -> Result<(), Problem> {
+    let mut faults = Faults::default();
+    faults.check(new.name.namespace().as_str() != burgrave_types::SpiffeId::RESERVED, "/name", || {
+        format!("the namespace `{}` is kept for nodes and administrators", new.name.namespace())
+    });
+    faults.check(new.tee != Tee::Simulated || class == DomainClass::Dev, "/tee", || {
+        "a production domain takes no simulated enclaves: anybody can make their evidence".to_owned()
+    });
+    faults.check(!matches!(new.tee, Tee::NvidiaGpu), "/tee", || {
+        "a GPU is a part beside a CPU's TEE, not an enclave".to_owned()
+    });
+    let signer_proven = matches!(new.tee, Tee::Simulated | Tee::Snp | Tee::Sgx | Tee::Nitro);
+    faults.check(new.key_identity != KeyIdentity::Signer || signer_proven, "/key_identity", || {
+        format!("no hardware proves the signer of a `{}` enclave; use `name` or `measurement`", new.tee)
+    });
+    interval(&mut faults, new.reattest_every_secs);
+    ek_digests(&mut faults, new.tee, &new.tpm_ek_digests);
+    for (index, release) in new.releases.iter().enumerate() {
+        self::release(&mut faults, &format!("/releases/{index}"), new.tee, new.key_identity, release);
+        let twice = new.releases.iter().take(index).any(|other| other.name == release.name);
+        faults.check(!twice, &format!("/releases/{index}/name"), || format!("`{}` stands there twice", release.name));
+    }
+    faults.finish("the enclave cannot be registered so")
+}
+
+/// Checks a release that is added.
+pub(crate) fn new_release(tee: Tee, identity: KeyIdentity, new: &NewRelease) -> Result<(), Problem> {
+    let mut faults = Faults::default();
+    release(&mut faults, "", tee, identity, new);
+    faults.finish("the release cannot be added so")
+}
+
+/// Checks a new interval and a new list of endorsement keys.
+pub(crate) fn change(tee: Tee, change: &crate::EnclaveChange) -> Result<(), Problem> {
+    let mut faults = Faults::default();
+    if let Some(secs) = change.reattest_every_secs {
+        interval(&mut faults, secs);
+    }
+    if let Some(digests) = &change.tpm_ek_digests {
+        ek_digests(&mut faults, tee, digests);
+    }
+    faults.finish("the enclave cannot be changed so")
+}
+
+fn interval(faults: &mut Faults, secs: u64) {
+    faults.check(INTERVAL_SECS.contains(&secs), "/reattest_every_secs", || {
+        format!("expected {} to {} seconds, found {secs}", INTERVAL_SECS.start(), INTERVAL_SECS.end())
+    });
+}
+
+fn ek_digests(faults: &mut Faults, tee: Tee, digests: &[burgrave_types::claims::HexBytes]) {
+    faults.check(tee != Tee::Tpm || !digests.is_empty(), "/tpm_ek_digests", || {
+        "a TPM enclave lists the endorsement keys it runs on: a vendor's chain proves a genuine TPM, not whose it is"
+            .to_owned()
+    });
+    faults.check(tee == Tee::Tpm || digests.is_empty(), "/tpm_ek_digests", || {
+        format!("only a TPM has an endorsement key, the enclave's TEE is `{tee}`")
+    });
+    faults.check(digests.iter().all(|digest| digest.as_bytes().len() == 32), "/tpm_ek_digests", || {
+        "expected SHA-256 digests: 64 hexadecimal digits each".to_owned()
+    });
+}
+
+fn release(faults: &mut Faults, at: &str, tee: Tee, identity: KeyIdentity, release: &NewRelease) {
+    let reference = &release.reference;
+    faults.check(reference.tee == tee, &format!("{at}/reference/tee"), || {
+        format!("the release is for `{}`, the enclave's TEE is `{tee}`", reference.tee)
+    });
+    faults.check(!reference.is_empty(), &format!("{at}/reference"), || {
+        "it says nothing of what was launched, and so would let in any code".to_owned()
+    });
+    faults.check(tee != Tee::Tpm || !reference.registers.is_empty(), &format!("{at}/reference/registers"), || {
+        "a TPM measures into PCRs: expected one at least, e.g. `pcr0`".to_owned()
+    });
+    faults.check(
+        identity != KeyIdentity::Signer || reference.signer.is_some(),
+        &format!("{at}/reference/signer"),
+        || "the enclave's keys are derived from its signer, so each release names one".to_owned(),
+    );
+    faults.check(release.state != ReleaseState::Revoked, &format!("{at}/state"), || {
+        "a release does not begin revoked".to_owned()
+    });
+}
+
+/// Faults in an input, collected.
+#[derive(Default)]
+struct Faults(Vec<InputError>);
+
+impl Faults {
+    fn check(&mut self, holds: bool, at: &str, reason: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(InputError { at: at.to_owned(), reason: reason() });
+        }
+    }
+
+    fn finish(self, what: &str) -> Result<(), Problem> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let detail = format!("{what}: {}: {}", first.at, first.reason);
+        Err(Problem::new(ProblemCode::RequestInvalid, detail)
+            .with_fix("correct what stands in `errors`, all of which was found, and send it again")
+            .with_errors(self.0))
+    }
+}

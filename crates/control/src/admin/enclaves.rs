@@ -1,0 +1,193 @@
+//! Registrations.
+
+use std::collections::BTreeMap;
+
+use burgrave_policy::Resource;
+use burgrave_types::{EnclaveName, EnclaveUid, Problem, ProblemCode, Revision};
+
+use super::{check, if_match, no_enclave, of_enclave, page};
+use crate::commit::Change;
+use crate::records::{EnclaveRecord, Entry, PlatformBar};
+use crate::revocation::Ending;
+use crate::view::View;
+use crate::{
+    AdminIdentity, Control, EnclaveChange, EnclaveView, NewEnclave, Page, Paged, PlatformBarView, ReleaseView, Revoked,
+};
+
+impl Control {
+    /// Registers an enclave.
+    ///
+    /// # Errors
+    /// `policy.denied`, `already-exists`, `request.invalid` (what is wrong stands in `errors`): an empty reference value,
+    /// another TEE in a release, `simulated` in a production domain, `signer` identity where no hardware proves a signer.
+    pub async fn create_enclave(&self, admin: &AdminIdentity, new: NewEnclave) -> Result<EnclaveView, Problem> {
+        self.admin(&*self.view()?, admin, of_enclave(&new.name)?)?;
+        check::enclave(&new, self.class())?;
+        let (now, by) = (self.now(), admin.name.to_string());
+        let record = EnclaveRecord {
+            schema: 1,
+            uid: EnclaveUid::random(self.random()),
+            name: new.name,
+            tee: new.tee,
+            key_identity: new.key_identity,
+            reattest_every_secs: new.reattest_every_secs,
+            releases: new.releases.into_iter().map(|release| super::releases::made(release, now, &by)).collect(),
+            tpm_ek_digests: new.tpm_ek_digests,
+            barred_platforms: Vec::new(),
+            revoked: None,
+            created: now,
+            created_by: by,
+        };
+        let (committed, ()) = self
+            .change(admin.name.as_str(), |view| {
+                if view.enclaves.contains_key(&record.name) {
+                    let detail = format!("there is an enclave `{}` already", record.name);
+                    return Err(Problem::new(ProblemCode::AlreadyExists, detail).with_fix(format!(
+                        "see it with `burgrave enclave show {}`, or take another name",
+                        record.name
+                    )));
+                }
+                Ok((Change::new().create(&record), ()))
+            })
+            .await?;
+        self.happened("enclave.created", &record.name.to_string(), &format!("registered by {}", admin.name));
+        Ok(self.show_enclave(&Entry { record, revision: committed.revision }))
+    }
+
+    /// The enclaves, by name.
+    ///
+    /// # Errors
+    /// `policy.denied`.
+    pub async fn enclaves(&self, admin: &AdminIdentity, wanted: &Page) -> Result<Paged<EnclaveView>, Problem> {
+        let view = self.view()?;
+        self.admin(&view, admin, Resource::Domain)?;
+        let all = view.enclaves.values();
+        Ok(page(all, wanted, view.revision, |entry| entry.record.name.to_string(), |entry| self.show_enclave(entry)))
+    }
+
+    /// One enclave.
+    ///
+    /// # Errors
+    /// `policy.denied`, `not-found`.
+    pub async fn enclave(&self, admin: &AdminIdentity, name: &EnclaveName) -> Result<EnclaveView, Problem> {
+        let view = self.view()?;
+        self.admin(&view, admin, of_enclave(name)?)?;
+        Ok(self.show_enclave(registered(&view, name)?))
+    }
+
+    /// Changes an enclave. `if_match` is the revision that the change is based on.
+    ///
+    /// # Errors
+    /// `policy.denied`, `not-found`, `precondition.required`, `conflict`, `request.invalid`.
+    pub async fn update_enclave(
+        &self,
+        admin: &AdminIdentity,
+        name: &EnclaveName,
+        based_on: Option<Revision>,
+        change: EnclaveChange,
+    ) -> Result<EnclaveView, Problem> {
+        self.admin(&*self.view()?, admin, of_enclave(name)?)?;
+        let now = self.now();
+        let (committed, (record, ending)) = self
+            .change(admin.name.as_str(), |view| {
+                let entry = registered(view, name)?;
+                if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
+                check::change(entry.record.tee, &change)?;
+                let mut record = entry.record.clone();
+                if let Some(secs) = change.reattest_every_secs {
+                    record.reattest_every_secs = secs;
+                }
+                record.barred_platforms.retain(|bar| !change.lift_platforms.contains(&bar.platform));
+                let mut ending = Ending::new(now);
+                if let Some(digests) = &change.tpm_ek_digests {
+                    record.tpm_ek_digests = digests.clone();
+                    for instance in view.instances_of(record.uid) {
+                        let listed = instance.record.tpm.as_ref().is_none_or(|tpm| digests.contains(&tpm.ek_digest));
+                        if !listed {
+                            ending.instance(instance);
+                        }
+                    }
+                }
+                let written = ending.take_change(view).update(&record, entry.revision);
+                Ok((written, (record, ending)))
+            })
+            .await?;
+        self.happened("enclave.changed", &name.to_string(), &format!("by {}", admin.name));
+        let revision = committed.revision;
+        self.ended(ending, committed, "its platform is no longer on the enclave's list");
+        Ok(self.show_enclave(&Entry { record, revision }))
+    }
+
+    /// Deletes an enclave: its instances end, and its keys can never be derived again. The name is free then.
+    ///
+    /// # Errors
+    /// `policy.denied`, `not-found`, `precondition.required`, `conflict`.
+    pub async fn delete_enclave(
+        &self,
+        admin: &AdminIdentity,
+        name: &EnclaveName,
+        based_on: Option<Revision>,
+    ) -> Result<Revoked, Problem> {
+        self.admin(&*self.view()?, admin, of_enclave(name)?)?;
+        let now = self.now();
+        let (committed, ending) = self
+            .change(admin.name.as_str(), |view| {
+                let entry = registered(view, name)?;
+                if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
+                let mut ending = Ending::new(now);
+                let mut change = Change::new().delete(entry);
+                for instance in view.instances_of(entry.record.uid) {
+                    ending.gone(instance);
+                    change.delete_at(crate::records::Stored::path(&instance.record), instance.revision);
+                }
+                for key in view.enclave_keys.values().filter(|key| key.record.enclave == entry.record.uid) {
+                    change = change.delete(key);
+                }
+                Ok((change, ending))
+            })
+            .await?;
+        self.happened("enclave.deleted", &name.to_string(), &format!("by {}", admin.name));
+        Ok(self.ended(ending, committed, &format!("the enclave `{name}` was deleted")))
+    }
+
+    /// What is shown of a registration.
+    pub(crate) fn show_enclave(&self, entry: &Entry<EnclaveRecord>) -> EnclaveView {
+        let record = &entry.record;
+        EnclaveView {
+            uid: record.uid,
+            name: record.name.clone(),
+            spiffe_id: record.name.spiffe_id(self.trust().trust_domain()),
+            tee: record.tee,
+            key_identity: record.key_identity,
+            reattest_every_secs: record.reattest_every_secs,
+            releases: show_releases(&record.releases),
+            tpm_ek_digests: record.tpm_ek_digests.clone(),
+            barred_platforms: record.barred_platforms.iter().map(show_bar).collect(),
+            revoked: record.revoked,
+            created: record.created,
+            created_by: record.created_by.clone(),
+            revision: entry.revision,
+        }
+    }
+}
+
+/// The registration of that name.
+pub(crate) fn registered<'a>(view: &'a View, name: &EnclaveName) -> Result<&'a Entry<EnclaveRecord>, Problem> {
+    view.enclaves.get(name).map(AsRef::as_ref).ok_or_else(|| no_enclave(name))
+}
+
+fn show_releases(releases: &BTreeMap<burgrave_types::Segment, crate::records::Release>) -> Vec<ReleaseView> {
+    let show = |(name, release): (&burgrave_types::Segment, &crate::records::Release)| ReleaseView {
+        name: name.clone(),
+        reference: release.reference.clone(),
+        digest: release.digest(),
+        state: release.state,
+        origin: release.origin.clone(),
+        history: release.history.iter().map(|step| (step.at, step.state, step.by.clone())).collect(),
+    };
+    releases.iter().map(show).collect()
+}
+
+fn show_bar(bar: &PlatformBar) -> PlatformBarView {
+    PlatformBarView { platform: bar.platform.clone(), since: bar.since, reason: bar.reason.clone() }
+}

@@ -1,0 +1,269 @@
+//! Admission: policy, certificate, attestation result, record; in this order, so that nothing is given out that is not
+//! allowed, and nothing is recorded that was not given.
+
+use burgrave_audit::{Attestation, Durability, Kind, Outcome};
+use burgrave_identity::{CertificateDer, CertificateTemplate, Profile, jws};
+use burgrave_policy::CandidateFacts;
+use burgrave_seal::hpke::{self, SealedInfo, SealedKind};
+use burgrave_seal::sha256;
+use burgrave_types::{
+    DomainClass, InstanceId, Problem, ProblemCode, ReleaseState, ResultDigest, Revision, Standing, Timestamp,
+};
+use burgrave_verifier::{Appraisal, ResultInputs, Verdict, Verification, attestation_result};
+
+use super::lifetime;
+use super::refuse;
+use super::verify::Admission;
+use crate::authorizer::standing_problem;
+use crate::commit::Change;
+use crate::records::{EnclaveRecord, Entry, InstanceRecord, RecordedStanding, Stored};
+use crate::view::View;
+use crate::{Attested, Control, LinkBinding};
+
+/// Who verified, in an attestation result.
+const VERIFIER: &str = concat!("burgrave ", env!("CARGO_PKG_VERSION"));
+
+impl Control {
+    /// Admits or renews an instance whose evidence was taken.
+    pub(super) async fn admit(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
+        let view = self.view()?;
+        let enclave = self.still_admits(&view, &admission)?;
+        let candidate = CandidateFacts {
+            enclave: admission.enclave_name.clone(),
+            release: Some(admission.release.to_string()),
+            groups: Vec::new(),
+            claims: admission.claims.clone(),
+        };
+        self.rule_candidate(&view, &candidate)?.or_denied()?;
+
+        let now = self.now();
+        let instance = admission.instance.unwrap_or_else(|| InstanceId::random(self.random()));
+        let interval = std::time::Duration::from_secs(enclave.record.reattest_every_secs);
+        let ends = now + lifetime(enclave.record.reattest_every_secs);
+        let until = admission.valid_until.map_or(ends, |end| end.min(ends));
+        let result = self.sign_result(&admission, instance, now, until)?;
+        let digest = ResultDigest::from_bytes(sha256(result.as_bytes()));
+        let svid = self.issue_svid(&admission, link, now, until).await?;
+        let sealed_instance_key = match admission.renews {
+            true => None,
+            false => Some(self.seal_instance_key(&admission, instance).await?),
+        };
+        self.record_attestation(&admission, instance, digest, until)?;
+        let revision = self.record_instance(&admission, instance, digest, now, until).await?;
+        let view = self.view()?;
+        let entry = view.instance(instance).ok_or_else(crate::authorizer::not_attested)?;
+        entry.live.set_result(digest);
+        entry.live.attested(now, until);
+        // Whatever ended it in the meantime, ended it.
+        match view.standing(entry, self.now()) {
+            Standing::Fresh { .. } => {}
+            standing => return Err(standing_problem(entry, standing)),
+        }
+        let what = if admission.instance.is_some() { "instance.renewed" } else { "instance.attested" };
+        self.happened(what, &instance.to_string(), &format!("{}@{}", admission.enclave_name, admission.release));
+        Ok(Attested {
+            instance,
+            svid_chain: svid.into_iter().map(|certificate| certificate.to_vec()).collect(),
+            attestation_result: result,
+            until,
+            interval,
+            sealed_instance_key,
+            revision,
+        })
+    }
+
+    /// The registration, where it still lets in what was verified under it.
+    fn still_admits<'a>(&self, view: &'a View, admission: &Admission) -> Result<&'a Entry<EnclaveRecord>, Problem> {
+        let refused = || refuse::enclave(&admission.enclave_name, self.class() == DomainClass::Dev);
+        let enclave = view.enclave_of(admission.enclave).ok_or_else(refused)?;
+        let release = enclave.record.releases.get(&admission.release).ok_or_else(refused)?;
+        let accepts = match release.state {
+            ReleaseState::Active => true,
+            ReleaseState::Deprecated => admission.instance.is_some(),
+            ReleaseState::Provisional | ReleaseState::Revoked => false,
+        };
+        if enclave.record.revoked.is_some() || !accepts {
+            return Err(refused());
+        }
+        if let Some(platform) = admission.claims.platform_id.as_ref().filter(|platform| enclave.record.bars(platform)) {
+            return Err(refuse::barred(&admission.enclave_name, platform));
+        }
+        if let Some(id) = admission.instance {
+            let entry = view.instance(id).ok_or_else(crate::authorizer::not_attested)?;
+            if let standing @ Standing::Revoked { .. } = view.standing(entry, self.now()) {
+                return Err(standing_problem(entry, standing));
+            }
+        }
+        Ok(enclave)
+    }
+
+    /// Puts the instance on record, where this is its first attestation or something changed.
+    async fn record_instance(
+        &self,
+        admission: &Admission,
+        instance: InstanceId,
+        digest: ResultDigest,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Revision, Problem> {
+        let changer = format!("attestation of {}", admission.enclave_name);
+        let (committed, ()) = self
+            .change(&changer, |view| {
+                let enclave = self.still_admits(view, admission)?;
+                let before = view.instance(instance);
+                let record = InstanceRecord {
+                    schema: 1,
+                    id: instance,
+                    enclave: admission.enclave,
+                    enclave_name: admission.enclave_name.clone(),
+                    release: admission.release.clone(),
+                    reference: admission.reference,
+                    spki_hash: admission.spki_hash,
+                    sealing_key: admission.sealing_key.clone(),
+                    platform_id: admission.claims.platform_id.clone(),
+                    claims: admission.claims.clone(),
+                    tpm: admission.tpm.clone(),
+                    first_attested_at: before.map_or(now, |entry| entry.record.first_attested_at),
+                    attested_at: now,
+                    until,
+                    result: digest,
+                    standing: RecordedStanding::Attested,
+                    released: before.map(|entry| entry.record.released.clone()).unwrap_or_default(),
+                };
+                let change = match before {
+                    None if view.instance_of_key(&admission.spki_hash).is_some() => {
+                        return Err(refuse::renewal("its identity key became another instance's meanwhile"));
+                    }
+                    None => Change::new().create(&record),
+                    Some(entry) => {
+                        // A mere renewal is not recorded: all but its times and its result is as it was.
+                        let old = &entry.record;
+                        let mut renewed = record.clone();
+                        (renewed.attested_at, renewed.until, renewed.result) = (old.attested_at, old.until, old.result);
+                        if renewed == *old {
+                            return Ok((Change::new(), ()));
+                        }
+                        Change::new().update(&record, entry.revision)
+                    }
+                };
+                Ok((change.rest_on(enclave.record.path(), enclave.revision), ()))
+            })
+            .await?;
+        Ok(committed.revision)
+    }
+
+    fn sign_result(
+        &self,
+        admission: &Admission,
+        instance: InstanceId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<String, Problem> {
+        let verification = Verification {
+            verdict: Verdict::Accept,
+            authentic: true,
+            cause: None,
+            tee: admission.claims.tee,
+            claims: Some(admission.claims.clone()),
+            raw: serde_json::Value::Null,
+            valid_until: admission.valid_until,
+            checks: Vec::new(),
+        };
+        let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
+        let inputs = ResultInputs {
+            verifier: VERIFIER,
+            genesis: self.trust().genesis_hash(),
+            enclave: &admission.enclave_name.spiffe_id(self.trust().trust_domain()),
+            instance,
+            nonce: admission.nonce.as_bytes(),
+            evidence: admission.evidence,
+            at: now,
+            not_after: until,
+        };
+        let payload = attestation_result(&verification, &appraisal, &inputs);
+        let signer = self.signer();
+        jws::sign(&payload, jws::TYP_ATTESTATION_RESULT, &signer.key, &signer.chain).map_err(|error| internal(&error))
+    }
+
+    async fn issue_svid(
+        &self,
+        admission: &Admission,
+        link: &LinkBinding,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>, Problem> {
+        let template = CertificateTemplate {
+            profile: Profile::Enclave { id: admission.enclave_name.spiffe_id(self.trust().trust_domain()) },
+            class: self.class(),
+            subject_spki: link.identity_spki.clone(),
+            issuer_spki: self.trust().ca_spki().to_vec(),
+            not_before: now - crate::signer::CLOCK_SKEW,
+            not_after: until,
+        };
+        crate::signer::issue(self.parts(), &template).await.map_err(|error| {
+            tracing::error!(%error, "a certificate could not be issued");
+            Problem::new(ProblemCode::Unavailable, format!("the certificate could not be issued: {error}"))
+                .with_fix("the identity key must be ECDSA P-256; else see `burgrave status` for the HSM's health")
+        })
+    }
+
+    async fn seal_instance_key(&self, admission: &Admission, instance: InstanceId) -> Result<Vec<u8>, Problem> {
+        let key = self.keyring().instance_key(&self.trust().genesis_hash(), &admission.spki_hash).await;
+        let key = key.map_err(|error| hsm_problem(&error))?;
+        let info = SealedInfo {
+            kind: SealedKind::InstanceKey,
+            id: instance.as_bytes(),
+            sender: admission.spki_hash,
+            receiver: admission.spki_hash,
+            digest: &[],
+            version: 1,
+        };
+        let recipient = sealing_key(admission.sealing_key.as_bytes())?;
+        let sealed = hpke::seal(&recipient, None, &info.encode(), &[], key.expose(), self.random());
+        Ok(sealed.map_err(|error| sealing_problem(&error))?.to_bytes())
+    }
+
+    fn record_attestation(
+        &self,
+        admission: &Admission,
+        instance: InstanceId,
+        digest: ResultDigest,
+        until: Timestamp,
+    ) -> Result<(), Problem> {
+        let event = Attestation {
+            enclave: admission.enclave_name.clone(),
+            instance: Some(instance),
+            tee: admission.claims.tee,
+            outcome: Outcome::Accepted,
+            cause: None,
+            checks: admission.checks.clone(),
+            evidence: admission.evidence,
+            result: Some(digest),
+            claims: Some(admission.claims.clone()),
+            valid_until: Some(until),
+        };
+        self.record(Kind::Attestation(Box::new(event)), Durability::Durable)
+    }
+}
+
+/// A sealing key as it is recorded.
+pub(crate) fn sealing_key(bytes: &[u8]) -> Result<[u8; 32], Problem> {
+    bytes.try_into().map_err(|_| Problem::new(ProblemCode::Internal, "a sealing key on record does not have 32 bytes"))
+}
+
+/// The HSM did not answer.
+pub(crate) fn hsm_problem(error: &burgrave_keyring::KeyringError) -> Problem {
+    tracing::error!(%error, "the HSM did not serve a key");
+    Problem::new(ProblemCode::Unavailable, "the node's HSM did not answer").with_fix("try again, or ask another node")
+}
+
+/// Nothing can be sealed to the key that was attested.
+pub(crate) fn sealing_problem(error: &hpke::HpkeError) -> Problem {
+    Problem::new(ProblemCode::RequestInvalid, format!("nothing can be sealed to the attested key: {error}"))
+        .with_fix("attest with an X25519 public key")
+}
+
+fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "an attestation result could not be signed");
+    Problem::new(ProblemCode::Internal, "the attestation result could not be signed").with_fix("try again")
+}

@@ -1,0 +1,163 @@
+//! Refusals: each says what failed, what was expected and what was found.
+
+use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome};
+use burgrave_types::{EnclaveName, EvidenceDigest, Problem, ProblemCode};
+use burgrave_verifier::{Check, Difference, Verification};
+
+use crate::challenge::ChallengeError;
+use crate::{AttestRequest, Control};
+
+/// Evidence that was not taken, with what the record says of it.
+pub(super) struct Refusal {
+    pub(super) problem: Box<Problem>,
+    pub(super) checks: Vec<AuditedCheck>,
+    pub(super) claims: Option<Box<burgrave_types::Claims>>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), checks: Vec::new(), claims: None }
+    }
+}
+
+impl Control {
+    /// Records a refusal and gives what the caller is told.
+    pub(super) fn refused(&self, request: &AttestRequest, refusal: Refusal) -> Problem {
+        let event = Attestation {
+            enclave: request.enclave.clone(),
+            instance: request.renews,
+            tee: request.evidence.lead.tee,
+            outcome: Outcome::Rejected,
+            cause: refusal.problem.cause.clone().or_else(|| Some(refusal.problem.code.to_string())),
+            checks: refusal.checks,
+            evidence: EvidenceDigest::from_bytes(burgrave_seal::sha256(&request.evidence.encode())),
+            result: None,
+            claims: refusal.claims.map(|claims| *claims),
+            valid_until: None,
+        };
+        // Refusing needs no record; a flood of refusals must not cost a disk write each.
+        let _ = self.record(Kind::Attestation(Box::new(event)), Durability::Batched);
+        self.happened("attestation.rejected", &request.enclave.to_string(), &refusal.problem.detail);
+        *refusal.problem
+    }
+}
+
+/// The nonce is not taken.
+pub(super) fn challenge(error: ChallengeError) -> Problem {
+    Problem::new(ProblemCode::ChallengeInvalid, error.to_string())
+        .with_cause(error.cause())
+        .with_fix("ask this node for a new challenge over this link and answer that one")
+}
+
+/// Verification refused the evidence.
+pub(super) fn verification(verification: &Verification) -> Refusal {
+    let failed = verification.checks.iter().find(|check| check.fatal && !check.passed);
+    let cause = verification.cause.map_or("format.malformed", |cause| cause.as_str());
+    let detail = match failed {
+        Some(check) => format!(
+            "the {} evidence was refused: {} ({}): expected {}, found {}",
+            verification.tee, cause, check.name, check.expected, check.found
+        ),
+        None => format!("the {} evidence was refused: {cause}", verification.tee),
+    };
+    let fix = match cause {
+        "simulated.refused" => "run in a real TEE; simulated enclaves are for dev domains",
+        "debug" => "launch the enclave with debugging off",
+        "binding.report_data" | "binding.nonce" => {
+            "evidence must be made for this domain, enclave, challenge, link and keys: let the agent make it anew"
+        }
+        "platform.unlisted" => "an administrator lists the platform in the registration, if it is yours",
+        _ => "`burgrave evidence verify` shows each check for evidence in a folder",
+    };
+    Refusal {
+        problem: Problem::new(ProblemCode::AttestationRejected, detail).with_cause(cause).with_fix(fix).into(),
+        checks: audited(&verification.checks),
+        claims: verification.claims.clone().filter(|_| verification.authentic).map(Box::new),
+    }
+}
+
+/// No release has these claims.
+pub(super) fn appraisal(enclave: &EnclaveName, verification: &Verification, differences: &[Difference]) -> Refusal {
+    let detail = match differences.first() {
+        Some(first) => {
+            let all: Vec<String> = differences
+                .iter()
+                .map(|one| format!("{}: expected {}, found {}", one.claim, one.expected, one.found))
+                .collect();
+            format!("no release of `{enclave}` has these claims; nearest is `{}`: {}", first.release, all.join("; "))
+        }
+        None => format!("`{enclave}` has no release that takes this attestation"),
+    };
+    let mut checks = audited(&verification.checks);
+    checks.extend(differences.iter().map(|one| AuditedCheck {
+        name: format!("release.{}.{}", one.release, one.claim),
+        passed: false,
+        expected: Some(one.expected.clone()),
+        found: Some(one.found.clone()),
+    }));
+    let fix = format!("run a released build, or register this one: `burgrave release add {enclave} …`");
+    Refusal {
+        problem: Box::new(
+            Problem::new(ProblemCode::AttestationRejected, detail).with_cause("measurement.unknown").with_fix(fix),
+        ),
+        checks,
+        claims: verification.claims.clone().map(Box::new),
+    }
+}
+
+/// The enclave is not let in: unknown, or revoked; which, is not told.
+pub(super) fn enclave(name: &EnclaveName, in_dev: bool) -> Problem {
+    let fix = if in_dev {
+        format!("register it with `burgrave enclave create {name} …`, or look whether it was revoked")
+    } else {
+        "check the enclave's name with an administrator of the domain".to_owned()
+    };
+    Problem::new(ProblemCode::AttestationRejected, format!("`{name}` is not let in as an enclave of this domain"))
+        .with_cause("enclave.rejected")
+        .with_fix(fix)
+}
+
+/// The TPM is not on the registration's list.
+pub(super) fn unlisted(found: &impl std::fmt::Display) -> Problem {
+    let detail = format!(
+        "the evidence was refused: platform.unlisted: expected an endorsement key that the registration lists, found the \
+         one with digest `{found}`"
+    );
+    Problem::new(ProblemCode::AttestationRejected, detail)
+        .with_cause("platform.unlisted")
+        .with_fix("an administrator lists the TPM in the registration, if it is yours")
+}
+
+/// The platform is barred from the enclave.
+pub(super) fn barred(name: &EnclaveName, platform: &impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemCode::AttestationRejected, format!("the platform `{platform}` is barred from `{name}`"))
+        .with_cause("platform.barred")
+        .with_fix(
+            "an administrator lifts the bar when the platform can be trusted again, or run it on another platform",
+        )
+}
+
+/// The renewal does not fit the instance.
+pub(super) fn renewal(reason: &str) -> Problem {
+    Problem::new(ProblemCode::NotAttested, format!("this renews no instance: {reason}"))
+        .with_cause("renewal.mismatch")
+        .with_fix("attest as a new instance")
+}
+
+/// The TPM did not prove its attestation key.
+pub(super) fn activation(reason: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemCode::AttestationRejected, format!("the TPM did not prove its attestation key: {reason}"))
+        .with_cause("tpm.activation")
+        .with_fix("attest anew; the attestation key must stand in the TPM of the endorsement key beside it")
+}
+
+/// Checks as the record has them.
+pub(super) fn audited(checks: &[Check]) -> Vec<AuditedCheck> {
+    let one = |check: &Check| AuditedCheck {
+        name: check.name.to_owned(),
+        passed: check.passed,
+        expected: Some(check.expected.clone()),
+        found: Some(check.found.clone()),
+    };
+    checks.iter().map(one).collect()
+}

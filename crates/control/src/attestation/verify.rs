@@ -1,0 +1,253 @@
+//! Verification and appraisal: cheap checks first, then signatures; nothing is written.
+
+use std::collections::BTreeSet;
+
+use burgrave_identity::spki_hash;
+use burgrave_seal::{AttestationBinding, sha256};
+use burgrave_types::claims::HexBytes;
+use burgrave_types::{
+    Claims, DomainClass, EnclaveUid, EvidenceDigest, InstanceId, Problem, ProblemCode, ReferenceDigest, ReleaseState,
+    Segment, SpkiHash, Tee, Timestamp,
+};
+use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
+use burgrave_verifier::{
+    Appraisal, Endorsements, Expected, Input, Profile, TpmProfile, TpmTrust, Verdict, Verification, appraise, verify,
+};
+use serde::{Deserialize, Serialize};
+
+use super::refuse::{self, Refusal};
+use crate::challenge::Open;
+use crate::live::InstanceEntry;
+use crate::records::{EnclaveRecord, RecordedStanding, TpmProof};
+use crate::view::View;
+use crate::{AttestRequest, Control};
+
+/// Evidence that was taken.
+pub(super) struct Accepted {
+    pub(super) challenge: Open,
+    pub(super) admission: Admission,
+    /// Whether the TPM must yet prove its attestation key.
+    pub(super) must_activate: bool,
+    /// The endorsement key, for that.
+    pub(super) ek_public: Vec<u8>,
+}
+
+/// What is known of somebody who is to be admitted; it may travel to the agent and back, under a MAC.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admission {
+    pub(super) enclave: EnclaveUid,
+    pub(super) enclave_name: burgrave_types::EnclaveName,
+    pub(super) nonce: HexBytes,
+    pub(super) evidence: EvidenceDigest,
+    pub(super) spki_hash: SpkiHash,
+    pub(super) sealing_key: HexBytes,
+    /// The instance that is renewed.
+    pub(super) instance: Option<InstanceId>,
+    /// Whether the caller said that it renews, and so has its instance key.
+    pub(super) renews: bool,
+    pub(super) release: Segment,
+    pub(super) reference: ReferenceDigest,
+    pub(super) claims: Claims,
+    pub(super) tpm: Option<TpmProof>,
+    /// When certificates or collateral under the evidence end.
+    pub(super) valid_until: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) checks: Vec<burgrave_audit::Check>,
+}
+
+impl Control {
+    /// Verifies a request up to the point where something would change.
+    pub(super) fn verify_request(&self, request: &AttestRequest) -> Result<Accepted, Refusal> {
+        let (view, now) = (self.view()?, self.now());
+        let spki_hash = spki_hash(&request.link.identity_spki);
+        let challenge =
+            self.challenger().open(now, &request.nonce, &request.enclave, &spki_hash).map_err(refuse::challenge)?;
+        let enclave = view.enclaves.get(&request.enclave).map(|entry| &entry.record);
+        let enclave = enclave.filter(|enclave| enclave.revoked.is_none());
+        let instance = self.renewed(&view, request, enclave, &spki_hash)?;
+        let tpm = tpm_proof(request);
+        let known = instance.and_then(|entry| entry.record.tpm.clone());
+        // The same key in the same TPM since the same boot was proven before.
+        let proven = tpm.is_some() && tpm == known;
+        if let Some(tpm) = &tpm
+            && !enclave.is_some_and(|enclave| enclave.tpm_ek_digests.contains(&tpm.ek_digest))
+        {
+            return Err(refuse::unlisted(&tpm.ek_digest).into());
+        }
+        let verification = self.verify_evidence(request, enclave, tpm.as_ref(), now);
+        if verification.verdict != Verdict::Accept {
+            return Err(refuse::verification(&verification));
+        }
+        // Only now: junk gets the same answer whether or not the enclave is registered.
+        let Some(enclave) = enclave else {
+            return Err(refuse::enclave(&request.enclave, self.class() == DomainClass::Dev).into());
+        };
+        let claims = verification.claims.clone().ok_or_else(|| refuse::verification(&verification))?;
+        if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {
+            return Err(refuse::barred(&request.enclave, platform).into());
+        }
+        let (release, reference) = appraised(enclave, &verification, &claims, instance.is_some())?;
+        let must_activate = request.evidence.lead.tee == Tee::Tpm && !proven;
+        if must_activate && tpm.is_none() {
+            return Err(refuse::activation("the evidence lacks `ak.pub`, `ek.pub` or a quote that can be read").into());
+        }
+        let admission = Admission {
+            enclave: enclave.uid,
+            enclave_name: enclave.name.clone(),
+            nonce: HexBytes(request.nonce.clone()),
+            evidence: EvidenceDigest::from_bytes(sha256(&request.evidence.encode())),
+            spki_hash,
+            sealing_key: HexBytes(request.sealing_key.to_vec()),
+            instance: instance.map(|entry| entry.record.id),
+            renews: request.renews.is_some(),
+            release,
+            reference,
+            claims: lasting(claims, enclave),
+            tpm,
+            valid_until: verification.valid_until,
+            checks: refuse::audited(&verification.checks),
+        };
+        let ek_public = request.evidence.lead.item("ek.pub").unwrap_or_default().to_vec();
+        Ok(Accepted { challenge, admission, must_activate, ek_public })
+    }
+
+    /// The instance that the request renews: the one it names, or the one that has its identity key.
+    fn renewed<'a>(
+        &self,
+        view: &'a View,
+        request: &AttestRequest,
+        enclave: Option<&EnclaveRecord>,
+        spki_hash: &SpkiHash,
+    ) -> Result<Option<&'a InstanceEntry>, Refusal> {
+        let of_key = view.instance_of_key(spki_hash).map(AsRef::as_ref);
+        if let Some(id) = request.renews
+            && of_key.is_none_or(|entry| entry.record.id != id)
+        {
+            return Err(refuse::renewal(&format!("`{id}` does not have the identity key of this link")).into());
+        }
+        let Some(entry) = of_key else { return Ok(None) };
+        if enclave.is_none_or(|enclave| enclave.uid != entry.record.enclave) {
+            return Err(refuse::renewal("the identity key of this link is another enclave's").into());
+        }
+        if let RecordedStanding::Revoked { at } = entry.record.standing {
+            return Err(crate::authorizer::standing_problem(entry, burgrave_types::Standing::Revoked { at }).into());
+        }
+        if entry.record.sealing_key.as_bytes() != request.sealing_key {
+            return Err(refuse::renewal("the sealing key is another than the instance attested first").into());
+        }
+        Ok(Some(entry))
+    }
+
+    fn verify_evidence(
+        &self,
+        request: &AttestRequest,
+        enclave: Option<&EnclaveRecord>,
+        tpm: Option<&TpmProof>,
+        now: Timestamp,
+    ) -> Verification {
+        let other_parts: Vec<[u8; 32]> = request.evidence.others.iter().map(|part| sha256(&part.encode())).collect();
+        let binding = AttestationBinding {
+            genesis: self.trust().genesis_hash(),
+            enclave: &request.enclave,
+            nonce: &request.nonce,
+            exporter: &request.link.exporter,
+            identity_spki: &request.link.identity_spki,
+            sealing_key: &request.sealing_key,
+            other_parts: &other_parts,
+        };
+        let part = &request.evidence.lead;
+        let endorsements = Endorsements {
+            platforms: platforms(part.tee, enclave),
+            ak_proof: ak_proof(tpm),
+            ..Endorsements::default()
+        };
+        let profile = Profile {
+            allow_simulated: self.class() == DomainClass::Dev,
+            tpm: TpmProfile { trust: TpmTrust::Listed, pcrs: enclave.map(registered_pcrs).unwrap_or_default() },
+            ..Profile::default()
+        };
+        let (report_data, qualifying_data) = (binding.report_data(), binding.qualifying_data());
+        verify(&Input {
+            part,
+            endorsements: &endorsements,
+            roots: &self.parts().roots,
+            profile: &profile,
+            expected: Expected::Binding { report_data: &report_data, qualifying_data: &qualifying_data },
+            at: now,
+        })
+    }
+}
+
+/// The release that the claims belong to. A first attestation needs one that is active; a renewal may be of a deprecated one.
+fn appraised(
+    enclave: &EnclaveRecord,
+    verification: &Verification,
+    claims: &Claims,
+    renewal: bool,
+) -> Result<(Segment, ReferenceDigest), Refusal> {
+    let accepts = |state: ReleaseState| state == ReleaseState::Active || (renewal && state == ReleaseState::Deprecated);
+    let releases = enclave.releases.iter().filter(|(_, release)| accepts(release.state));
+    match appraise(claims, releases.map(|(name, release)| (name.as_str(), &release.reference))) {
+        Appraisal::Matched { release, digest } => {
+            let release = release.parse().map_err(|error: burgrave_types::ParseError| {
+                Refusal::from(Problem::new(ProblemCode::Internal, error.to_string()))
+            })?;
+            Ok((release, digest))
+        }
+        Appraisal::Unmatched { differences } => Err(refuse::appraisal(&enclave.name, verification, &differences)),
+    }
+}
+
+/// What is kept of claims: not the binding, which is new each time, and of the registers those that a release names, since
+/// others (a log that grows) would make every renewal a change.
+fn lasting(mut claims: Claims, enclave: &EnclaveRecord) -> Claims {
+    claims.binding = None;
+    claims
+        .registers
+        .retain(|name, _| enclave.releases.values().any(|release| release.reference.registers.contains_key(name)));
+    claims
+}
+
+/// The platforms that the evidence may come from. Evidence of a TPM for an enclave that lists none, or is not
+/// registered, comes from none of them.
+fn platforms(tee: Tee, enclave: Option<&EnclaveRecord>) -> Vec<Vec<u8>> {
+    if tee != Tee::Tpm {
+        return Vec::new();
+    }
+    let listed: Vec<Vec<u8>> =
+        enclave.iter().flat_map(|enclave| &enclave.tpm_ek_digests).map(|digest| digest.as_bytes().to_vec()).collect();
+    if listed.is_empty() { vec![Vec::new()] } else { listed }
+}
+
+/// What verification may take for granted of a TPM: that the attestation key stands in it. Nothing is admitted before that
+/// was proven, now or before (`must_activate`).
+fn ak_proof(tpm: Option<&TpmProof>) -> AkProof {
+    let activated = |tpm: &TpmProof| {
+        let ek_digest = tpm.ek_digest.as_bytes().try_into().ok()?;
+        Some(AkProof::Activated { ak_name: tpm.ak_name.as_bytes().to_vec(), ek_digest })
+    };
+    tpm.and_then(activated).unwrap_or(AkProof::None)
+}
+
+/// What a TPM's evidence says of keys and boot; not verified by this.
+fn tpm_proof(request: &AttestRequest) -> Option<TpmProof> {
+    let part = &request.evidence.lead;
+    if part.tee != Tee::Tpm {
+        return None;
+    }
+    let ak = Public::read(part.item("ak.pub")?)?;
+    let (reset_count, restart_count) = boot_counts(part)?;
+    Some(TpmProof {
+        ak_name: HexBytes(ak.name()),
+        ek_digest: HexBytes(ek_digest(part.item("ek.pub")?).to_vec()),
+        reset_count,
+        restart_count,
+    })
+}
+
+/// The PCRs that the enclave's releases name.
+fn registered_pcrs(enclave: &EnclaveRecord) -> BTreeSet<u8> {
+    let names = enclave.releases.values().flat_map(|release| release.reference.registers.keys());
+    names.filter_map(|name| name.strip_prefix("pcr")?.parse().ok()).collect()
+}

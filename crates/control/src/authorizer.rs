@@ -1,0 +1,240 @@
+//! The one door: standing, policy, record.
+//!
+//! Every request of an instance and of an administrator comes through here. The answer is no unless a policy says yes,
+//! and no whenever something fails: a standing that has run out, a node that does not keep up with its ledger, a decision
+//! that cannot be recorded.
+
+use std::time::Duration;
+
+use burgrave_audit::Durability;
+use burgrave_policy::{AdminFacts, CandidateFacts, Context, Principal, Request, Resource};
+use burgrave_types::{
+    DecisionId, InstanceId, Operation, Problem, ProblemCode, ResourceId, Revision, Segment, Standing, Timestamp,
+};
+
+use crate::decisions::Recorded;
+use crate::live::InstanceEntry;
+use crate::view::View;
+use crate::{AdminIdentity, Control, Verdict};
+
+/// How long an agent may keep an answer at most, should it hear nothing: the serving lease of a node.
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3);
+
+/// A decision that was made and recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Ruling {
+    pub(crate) id: DecisionId,
+    pub(crate) allowed: bool,
+    pub(crate) determining: Vec<String>,
+    pub(crate) valid_until: Timestamp,
+    pub(crate) revision: Revision,
+    /// What the caller is told of a denial.
+    denial: String,
+}
+
+impl Ruling {
+    /// The ruling, or the denial as the problem that the caller sees.
+    pub(crate) fn or_denied(self) -> Result<Self, Problem> {
+        if self.allowed { Ok(self) } else { Err(self.problem()) }
+    }
+
+    /// The denial as the problem that the caller sees.
+    pub(crate) fn problem(&self) -> Problem {
+        Problem::new(ProblemCode::PolicyDenied, self.denial.clone())
+            .with_fix(format!("an administrator sees why with `burgrave why {}`", self.id))
+            .with_decision(self.id)
+    }
+}
+
+impl Control {
+    /// `evaluatePolicy(enclave, resource, operation)`: whether this instance may do that now. A denial is an answer, not
+    /// an error. Nothing is done by it: each operation asks again.
+    ///
+    /// # Errors
+    /// `attestation.required` for an instance that is not known, `attestation.stale`, `revoked`, `request.invalid` for an
+    /// operation that needs a peer, `unavailable` where the decision cannot be recorded.
+    pub fn evaluate(
+        &self,
+        instance: InstanceId,
+        operation: Operation,
+        resource: &ResourceId,
+    ) -> Result<Verdict, Problem> {
+        let takes_no_peer = matches!(operation, Operation::Encrypt | Operation::Decrypt | Operation::Derive);
+        if !takes_no_peer {
+            let detail =
+                format!("`{operation}` is not asked for alone; what can be asked is encrypt, decrypt and derive");
+            return Err(
+                Problem::new(ProblemCode::RequestInvalid, detail).with_fix("open the channel, or attest, to find out")
+            );
+        }
+        let view = self.view()?;
+        let entry = self.fresh(&view, instance)?;
+        let ruling = self.rule(&view, &entry, operation, resource, None, Durability::Batched)?;
+        Ok(Verdict {
+            allowed: ruling.allowed,
+            decision_id: ruling.id,
+            determining: ruling.determining,
+            valid_until: ruling.valid_until,
+            revision: ruling.revision,
+        })
+    }
+
+    /// The instance, where its attestation holds.
+    pub(crate) fn fresh(&self, view: &View, instance: InstanceId) -> Result<std::sync::Arc<InstanceEntry>, Problem> {
+        let entry = view.instance(instance).ok_or_else(not_attested)?;
+        match view.standing(entry, self.now()) {
+            Standing::Fresh { .. } => Ok(std::sync::Arc::clone(entry)),
+            standing => Err(standing_problem(entry, standing)),
+        }
+    }
+
+    /// Asks the policy for a fresh instance, and records the answer before giving it.
+    pub(crate) fn rule(
+        &self,
+        view: &View,
+        entry: &InstanceEntry,
+        operation: Operation,
+        resource: &ResourceId,
+        peer: Option<&InstanceEntry>,
+        durability: Durability,
+    ) -> Result<Ruling, Problem> {
+        let request = self.request(entry, operation, resource, peer);
+        let deadline = peer.map_or(entry.live.until(), |peer| peer.live.until().min(entry.live.until()));
+        let ruling = self.decide(view, &request, Some(deadline), durability)?;
+        if ruling.allowed && peer.is_none() {
+            entry.live.used(operation, resource);
+        }
+        Ok(ruling)
+    }
+
+    /// Whether something that was allowed still is, under this view. Only a denial is recorded.
+    pub(crate) fn permitted(
+        &self,
+        view: &View,
+        entry: &InstanceEntry,
+        operation: Operation,
+        resource: &ResourceId,
+        peer: Option<&InstanceEntry>,
+    ) -> Result<(), Problem> {
+        if view.rules.authorize(&self.request(entry, operation, resource, peer)).allowed {
+            return Ok(());
+        }
+        self.rule(view, entry, operation, resource, peer, Durability::Batched)?.or_denied().map(drop)
+    }
+
+    /// The question whether an instance may do something now.
+    pub(crate) fn request<'a>(
+        &self,
+        entry: &'a InstanceEntry,
+        operation: Operation,
+        resource: &ResourceId,
+        peer: Option<&'a InstanceEntry>,
+    ) -> Request<'a> {
+        let now = self.now();
+        Request {
+            principal: Principal::Instance(&entry.facts),
+            operation,
+            resource: resource.clone().into(),
+            context: Context {
+                now,
+                attestation_age: Some(now.since(entry.live.attested_at())),
+                node: self.node(),
+                peer: peer.map(|peer| (&peer.facts, now.since(peer.live.attested_at()))),
+            },
+        }
+    }
+
+    /// Asks the policy whether somebody whose evidence was accepted may become an instance.
+    pub(crate) fn rule_candidate(&self, view: &View, candidate: &CandidateFacts) -> Result<Ruling, Problem> {
+        let resource =
+            ResourceId { kind: burgrave_types::ResourceKind::Enclave, name: enclave_resource(&candidate.enclave)? };
+        let request = Request {
+            principal: Principal::Candidate(candidate),
+            operation: Operation::Attest,
+            resource: resource.into(),
+            context: Context { now: self.now(), attestation_age: None, node: self.node(), peer: None },
+        };
+        self.decide(view, &request, None, Durability::Durable)
+    }
+
+    /// Whether the administrator may administer this; recorded durably, whatever the answer.
+    pub(crate) fn admin(&self, view: &View, admin: &AdminIdentity, resource: Resource) -> Result<Ruling, Problem> {
+        let facts = AdminFacts {
+            name: admin.name.clone(),
+            // A role that is no name can be no role that a policy speaks of.
+            roles: admin.roles.iter().filter_map(|role| role.parse::<Segment>().ok()).collect(),
+        };
+        let request = Request {
+            principal: Principal::Admin(&facts),
+            operation: Operation::Administer,
+            resource,
+            context: Context { now: self.now(), attestation_age: None, node: self.node(), peer: None },
+        };
+        self.decide(view, &request, None, Durability::Durable)?.or_denied()
+    }
+
+    fn decide(
+        &self,
+        view: &View,
+        request: &Request<'_>,
+        deadline: Option<Timestamp>,
+        durability: Durability,
+    ) -> Result<Ruling, Problem> {
+        let decision = view.rules.authorize(request);
+        let id = DecisionId::random(self.random());
+        let longest = request.context.now + VERDICT_LIFETIME;
+        let valid_until = [decision.valid_until, deadline].into_iter().flatten().fold(longest, Timestamp::min);
+        let recorded = Recorded::new(id, request, &decision, view.revision, deadline, valid_until);
+        let ruling = Ruling {
+            id,
+            allowed: decision.allowed,
+            determining: recorded.event.determining.clone(),
+            valid_until,
+            revision: view.revision,
+            denial: denial(request, &decision),
+        };
+        self.record_decision(recorded, decision, durability)?;
+        Ok(ruling)
+    }
+}
+
+/// What the one who is denied is told: that, not which policies came near, which is for administrators.
+fn denial(request: &Request<'_>, decision: &burgrave_policy::Decision) -> String {
+    let (who, operation, resource) = (request.principal.name(), request.operation, &request.resource);
+    let what = format!("`{who}` may not {operation} `{resource}`");
+    if decision.determining.is_empty() && decision.errors.is_empty() {
+        format!("{what}: no policy permits it")
+    } else if decision.determining.is_empty() {
+        format!("{what}: it could not be decided")
+    } else {
+        format!("{what}: a policy forbids it")
+    }
+}
+
+/// `enclave/<namespace>/<name>` as a resource's name.
+pub(crate) fn enclave_resource(name: &burgrave_types::EnclaveName) -> Result<burgrave_types::ResourceName, Problem> {
+    name.to_string().parse().map_err(|e: burgrave_types::ParseError| Problem::new(ProblemCode::Internal, e.to_string()))
+}
+
+/// The problem of somebody who is no instance.
+pub(crate) fn not_attested() -> Problem {
+    Problem::new(ProblemCode::NotAttested, "the caller is no instance of an enclave of this domain")
+        .with_fix("attest; with the agent, restart it")
+}
+
+/// The problem of an instance whose attestation does not hold.
+pub(crate) fn standing_problem(entry: &InstanceEntry, standing: Standing) -> Problem {
+    let (id, enclave) = (entry.record.id, &entry.record.enclave_name);
+    match standing {
+        Standing::Fresh { .. } => Problem::new(ProblemCode::Internal, format!("`{id}` is fresh")),
+        Standing::Stale { since } => Problem::new(
+            ProblemCode::Stale,
+            format!("the instance `{id}` of `{enclave}` had to attest again by {since} and did not"),
+        )
+        .with_fix("attest again; the agent does so by itself while it is connected"),
+        Standing::Revoked { at } => {
+            Problem::new(ProblemCode::Revoked, format!("the access of instance `{id}` of `{enclave}` ended at {at}"))
+                .with_fix("a new instance must attest, on a platform and of a release that are let in")
+        }
+    }
+}

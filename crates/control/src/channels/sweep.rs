@@ -1,0 +1,99 @@
+//! What a change or a lapse does to channels that are open: each that is no longer permitted is cut on both sides.
+
+use std::sync::Arc;
+
+use burgrave_audit::{ChannelStep, Durability, Kind};
+use burgrave_types::{ChannelId, Operation, Problem, ProblemCode, ResourceId};
+
+use super::table::OpenChannel;
+use crate::Control;
+use crate::live::InstanceEntry;
+use crate::view::{Touched, View};
+
+impl Control {
+    /// Looks at the channels that a change may concern, under the new view, and cuts what it no longer permits. When this
+    /// returns, the edge has cut them.
+    pub(crate) fn sweep_channels(&self, view: &View, touched: &Touched) -> Vec<ChannelId> {
+        let channels = if touched.policies || !touched.enclaves.is_empty() {
+            self.channel_table().all()
+        } else {
+            touched.instances.iter().flat_map(|instance| self.channel_table().of(*instance)).collect()
+        };
+        let mut cut = Vec::new();
+        for channel in channels {
+            if let Err(reason) = self.still_permitted(view, &channel)
+                && self.cut(channel.id, &reason)
+            {
+                cut.push(channel.id);
+            }
+        }
+        cut
+    }
+
+    /// Cuts what has reached its end or has a side that did.
+    pub(crate) fn sweep_deadlines(&self, view: &View) {
+        let now = self.now();
+        for channel in self.channel_table().all() {
+            let fresh = [&channel.initiator, &channel.acceptor].map(|end| self.fresh(view, end.instance).map(drop));
+            let reason = if now >= channel.not_after {
+                let detail = format!("the grant of channel `{}` ended at {}", channel.id, channel.not_after);
+                Some(Problem::new(ProblemCode::ChannelCut, detail).with_fix("open a new channel"))
+            } else {
+                fresh.into_iter().find_map(Result::err).map(|problem| cut_problem(&channel, &problem))
+            };
+            if let Some(reason) = reason {
+                self.cut(channel.id, &reason);
+            }
+        }
+    }
+
+    /// Cuts a channel on both sides and says so; `false` where it was gone already.
+    pub(crate) fn cut(&self, id: ChannelId, reason: &Problem) -> bool {
+        let Some(channel) = self.channel_table().remove(id) else { return false };
+        self.with_links(|links| links.cut(id, reason));
+        // It is cut, whether or not that can be written down.
+        let _ = self
+            .record(Kind::Channel(channel.event(ChannelStep::Cut, Some(reason.detail.clone()))), Durability::Batched);
+        self.happened("channel.cut", &id.to_string(), &reason.detail);
+        true
+    }
+
+    pub(super) fn still_permitted(&self, view: &View, channel: &OpenChannel) -> Result<(), Problem> {
+        let (initiator, acceptor, resource) =
+            self.sides(view, channel).map_err(|problem| cut_problem(channel, &problem))?;
+        let sent = self.permitted(view, &initiator, Operation::Send, &resource, Some(&acceptor));
+        sent.and_then(|()| self.permitted(view, &acceptor, Operation::Receive, &resource, Some(&initiator)))
+            .map_err(|problem| cut_problem(channel, &problem))
+    }
+
+    /// Asks for both sides of a channel, on the record; a denial is the reason.
+    pub(crate) fn both_sides(&self, view: &View, channel: &OpenChannel) -> Result<(), Problem> {
+        let (initiator, acceptor, resource) = self.sides(view, channel)?;
+        self.rule(view, &initiator, Operation::Send, &resource, Some(&acceptor), Durability::Batched)?.or_denied()?;
+        self.rule(view, &acceptor, Operation::Receive, &resource, Some(&initiator), Durability::Batched)?
+            .or_denied()?;
+        Ok(())
+    }
+
+    /// Both sides, fresh, and what is asked for: the acceptor's channel.
+    fn sides(
+        &self,
+        view: &View,
+        channel: &OpenChannel,
+    ) -> Result<(Arc<InstanceEntry>, Arc<InstanceEntry>, ResourceId), Problem> {
+        let initiator = self.fresh(view, channel.initiator.instance)?;
+        let acceptor = self.fresh(view, channel.acceptor.instance)?;
+        Ok((initiator, acceptor, ResourceId::default_channel(&channel.acceptor.enclave)))
+    }
+}
+
+/// Why a channel was cut, out of why it is no longer permitted.
+fn cut_problem(channel: &OpenChannel, why: &Problem) -> Problem {
+    let (from, to) = (&channel.initiator.enclave, &channel.acceptor.enclave);
+    let detail = format!("the channel `{}` from `{from}` to `{to}` was cut: {}", channel.id, why.detail);
+    let problem = Problem { decision_id: why.decision_id, ..Problem::new(ProblemCode::ChannelCut, detail) };
+    match &why.fix {
+        Some(fix) => problem.with_fix(fix.clone()),
+        None => problem,
+    }
+}

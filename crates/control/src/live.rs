@@ -1,0 +1,112 @@
+//! What is known of an instance beyond its record: renewals, which are not recorded, and what it lately did.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use burgrave_policy::InstanceFacts;
+use burgrave_types::{Operation, ResourceId, ResultDigest, Revision, Timestamp};
+
+use crate::records::InstanceRecord;
+
+/// An instance as the view holds it.
+pub(crate) struct InstanceEntry {
+    pub(crate) record: InstanceRecord,
+    pub(crate) revision: Revision,
+    /// Its record as policies see it.
+    pub(crate) facts: InstanceFacts,
+    /// Shared by all views, since renewals make no new one.
+    pub(crate) live: Arc<Live>,
+}
+
+impl InstanceEntry {
+    pub(crate) fn new(record: InstanceRecord, revision: Revision, live: Arc<Live>) -> Self {
+        let facts = InstanceFacts {
+            id: record.id,
+            enclave: record.enclave_name.clone(),
+            release: Some(record.release.to_string()),
+            groups: Vec::new(),
+            claims: record.claims.clone(),
+        };
+        Self { record, revision, facts, live }
+    }
+
+    /// The digest of its last attestation result that this node knows of.
+    pub(crate) fn result(&self) -> ResultDigest {
+        self.live.result().unwrap_or(self.record.result)
+    }
+}
+
+/// The moving part of an instance.
+#[derive(Default)]
+pub(crate) struct Live {
+    attested_at: AtomicI64,
+    until: AtomicI64,
+    /// When it was last asked to attest again; 0: not since its last attestation.
+    asked_at: AtomicI64,
+    result: ArcSwapOption<ResultDigest>,
+    recent: Mutex<BTreeSet<(Operation, ResourceId)>>,
+}
+
+impl Live {
+    /// What is remembered of an instance's requests, at most.
+    const RECENT: usize = 64;
+
+    /// Its last attestation.
+    pub(crate) fn attested_at(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.attested_at.load(Ordering::Acquire))
+    }
+
+    /// Its deadline.
+    pub(crate) fn until(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.until.load(Ordering::Acquire))
+    }
+
+    /// Takes note of an attestation. An older one changes nothing.
+    pub(crate) fn attested(&self, at: Timestamp, until: Timestamp) {
+        if self.attested_at.fetch_max(at.unix_millis(), Ordering::AcqRel) < at.unix_millis() {
+            self.asked_at.store(0, Ordering::Release);
+        }
+        self.until.fetch_max(until.unix_millis(), Ordering::AcqRel);
+    }
+
+    /// The digest of its last attestation result, where this process made it.
+    fn result(&self) -> Option<ResultDigest> {
+        self.result.load().as_deref().copied()
+    }
+
+    /// Keeps the digest of a new attestation result.
+    pub(crate) fn set_result(&self, digest: ResultDigest) {
+        self.result.store(Some(Arc::new(digest)));
+    }
+
+    /// Whether it should be asked to attest now: not more often than every `pause_millis`. If so, that is noted.
+    pub(crate) fn ask(&self, now: Timestamp, pause_millis: i64) -> bool {
+        let before = self.asked_at.load(Ordering::Acquire);
+        let due = before == 0 || now.unix_millis() >= before.saturating_add(pause_millis);
+        due && self.asked_at.compare_exchange(before, now.unix_millis(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Remembers that something was allowed to it.
+    pub(crate) fn used(&self, operation: Operation, resource: &ResourceId) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let item = (operation, resource.clone());
+        if recent.len() < Self::RECENT || recent.contains(&item) {
+            recent.insert(item);
+        }
+    }
+
+    /// What was allowed to it lately, and not taken away since.
+    pub(crate) fn recent(&self) -> Vec<(Operation, ResourceId)> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Forgets what was taken away.
+    pub(crate) fn lost(&self, items: &[(Operation, ResourceId)]) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for item in items {
+            recent.remove(item);
+        }
+    }
+}

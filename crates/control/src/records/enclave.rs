@@ -1,0 +1,98 @@
+//! Registrations.
+
+use std::collections::BTreeMap;
+
+use burgrave_types::claims::{HexBytes, ReferenceValue};
+use burgrave_types::{EnclaveName, EnclaveUid, KeyIdentity, ReferenceDigest, ReleaseState, Segment, Tee, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Stored;
+
+/// A registered enclave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnclaveRecord {
+    pub(crate) schema: u32,
+    pub(crate) uid: EnclaveUid,
+    pub(crate) name: EnclaveName,
+    pub(crate) tee: Tee,
+    pub(crate) key_identity: KeyIdentity,
+    pub(crate) reattest_every_secs: u64,
+    pub(crate) releases: BTreeMap<Segment, Release>,
+    pub(crate) tpm_ek_digests: Vec<HexBytes>,
+    pub(crate) barred_platforms: Vec<PlatformBar>,
+    /// Set when its access was ended as a whole; never unset.
+    pub(crate) revoked: Option<Timestamp>,
+    pub(crate) created: Timestamp,
+    pub(crate) created_by: String,
+}
+
+/// A set of reference values.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Release {
+    pub(crate) reference: ReferenceValue,
+    pub(crate) state: ReleaseState,
+    pub(crate) origin: String,
+    pub(crate) history: Vec<ReleaseStep>,
+}
+
+/// A step in a release's life.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReleaseStep {
+    pub(crate) at: Timestamp,
+    pub(crate) state: ReleaseState,
+    pub(crate) by: String,
+}
+
+/// A platform that is kept out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlatformBar {
+    pub(crate) platform: HexBytes,
+    pub(crate) since: Timestamp,
+    pub(crate) reason: String,
+}
+
+impl Stored for EnclaveRecord {
+    const KIND: &'static str = "enclave";
+
+    fn path(&self) -> String {
+        Self::path_of(&self.name)
+    }
+}
+
+impl EnclaveRecord {
+    /// Where the registration of that name stands.
+    pub(crate) fn path_of(name: &EnclaveName) -> String {
+        format!("{}/{name}", Self::KIND)
+    }
+
+    /// Whether the platform is kept out.
+    pub(crate) fn bars(&self, platform: &HexBytes) -> bool {
+        self.barred_platforms.iter().any(|bar| bar.platform == *platform)
+    }
+
+    /// Keeps a platform out; says whether that is new.
+    pub(crate) fn bar(&mut self, platform: &HexBytes, since: Timestamp, reason: &str) -> bool {
+        if self.bars(platform) {
+            return false;
+        }
+        self.barred_platforms.push(PlatformBar { platform: platform.clone(), since, reason: reason.to_owned() });
+        true
+    }
+}
+
+impl Release {
+    /// Moves it to `state`, on the record.
+    pub(crate) fn step(&mut self, state: ReleaseState, at: Timestamp, by: &str) {
+        self.state = state;
+        self.history.push(ReleaseStep { at, state, by: by.to_owned() });
+    }
+
+    /// The digest that names the reference value.
+    pub(crate) fn digest(&self) -> ReferenceDigest {
+        burgrave_verifier::reference_digest(&self.reference)
+    }
+}

@@ -1,0 +1,86 @@
+//! What time alone does: deadlines, renewals, forgetting.
+
+use std::sync::Arc;
+
+use burgrave_types::{InstanceId, Problem, Standing, Timestamp};
+
+use crate::Control;
+use crate::attestation::lifetime;
+use crate::commit::Change;
+use crate::live::InstanceEntry;
+use crate::records::{InstanceRecord, RecordedStanding};
+use crate::view::View;
+
+impl Control {
+    /// Does what is due: instances past their deadline become stale and their channels are cut, re-attestations are
+    /// asked for, used nonces are forgotten, the signing key is renewed. To be called a few times a second.
+    pub async fn tick(&self) {
+        self.challenger().forget_expired(self.now());
+        let Ok(view) = self.view() else { return };
+        self.sweep_deadlines(&view);
+        self.ask_who_is_due(&view);
+        let lapsed = self.lapsed(&view);
+        if !lapsed.is_empty()
+            && let Err(problem) = self.record_lapses(&lapsed).await
+        {
+            // Nothing is granted to them in any case: their deadline is over. The next tick tries again.
+            tracing::warn!(detail = problem.detail, "missed deadlines could not be recorded");
+        }
+        self.renew_signer().await;
+    }
+
+    /// Asks instances to attest again whose interval is over; every quarter of it until they do.
+    fn ask_who_is_due(&self, view: &View) {
+        let now = self.now();
+        for entry in view.instances.values() {
+            if !matches!(view.standing(entry, now), Standing::Fresh { .. } | Standing::Stale { .. }) {
+                continue;
+            }
+            let interval = self.interval_of(view, entry);
+            let pause = i64::try_from(interval.as_millis() / 4).unwrap_or(i64::MAX);
+            if now >= entry.live.attested_at() + interval
+                && self.is_linked(entry.record.id)
+                && entry.live.ask(now, pause)
+            {
+                self.ask_to_attest(entry);
+            }
+        }
+    }
+
+    /// Instances on record as attested whose deadline is over.
+    fn lapsed(&self, view: &View) -> Vec<InstanceId> {
+        let now = self.now();
+        let all = view.instances.values().filter(|entry| self.lapse(view, entry, now).is_some());
+        all.map(|entry| entry.record.id).collect()
+    }
+
+    /// Since when an instance is stale without that being on record. Just after a start the node does not know of
+    /// renewals before it, which instances prove when they reconnect: it waits for them before it writes anything down.
+    fn lapse(&self, view: &View, entry: &Arc<InstanceEntry>, now: Timestamp) -> Option<Timestamp> {
+        let Standing::Stale { since } = view.standing(entry, now) else { return None };
+        let interval = view.enclave_of(entry.record.enclave)?.record.reattest_every_secs;
+        let known = since >= self.started() || now >= self.started() + lifetime(interval);
+        (entry.record.standing == RecordedStanding::Attested && known).then_some(since)
+    }
+
+    async fn record_lapses(&self, lapsed: &[InstanceId]) -> Result<(), Problem> {
+        let now = self.now();
+        let (_, written) = self
+            .change("missed deadlines", |view| {
+                let mut change = Change::new();
+                let mut written = Vec::new();
+                for entry in lapsed.iter().filter_map(|id| view.instance(*id)) {
+                    let Some(since) = self.lapse(view, entry, now) else { continue };
+                    let record = InstanceRecord { standing: RecordedStanding::Stale { since }, ..entry.record.clone() };
+                    change = change.update(&record, entry.revision);
+                    written.push((record.id, since));
+                }
+                Ok((change, written))
+            })
+            .await?;
+        for (id, since) in written {
+            self.happened("instance.stale", &id.to_string(), &format!("it had to attest again by {since}"));
+        }
+        Ok(())
+    }
+}
