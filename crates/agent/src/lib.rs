@@ -56,6 +56,7 @@ mod channel;
 mod connect;
 mod identity;
 mod link;
+pub mod local;
 
 mod run;
 mod sealed;

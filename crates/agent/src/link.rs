@@ -8,13 +8,13 @@ use std::time::Duration;
 use burgrave_protocol::frame::{Decoder, Frame, FrameType};
 use burgrave_protocol::message::{self, Assembler, MAX_MESSAGE, MessageError};
 use burgrave_protocol::outbox::{Outbox, OutboxError, OutboxLimits};
-use burgrave_protocol::wire::{self, response::Outcome};
+use burgrave_protocol::wire::{self, request::Operation, response::Outcome};
 use burgrave_types::{Problem, ProblemCode};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::channel::Channel;
 use crate::lock;
@@ -111,7 +111,7 @@ impl Link {
         }
     }
 
-    async fn ask(self: &Arc<Self>, request: wire::Request, channel: bool) -> Answer {
+    async fn ask(self: &Arc<Self>, mut request: wire::Request, channel: bool) -> Answer {
         let late =
             || Problem::new(ProblemCode::Unavailable, format!("the node did not answer within {} s", ANSWER.as_secs()));
         let asked = async {
@@ -119,7 +119,9 @@ impl Link {
             let (answer, answered) = oneshot::channel();
             let pending = self.register(Pending { answer, channel })?;
             let queued = lock(&self.outbox).message(FrameType::Request, pending.stream, &request);
-            drop(request);
+            if let Some(Operation::Encrypt(encrypt)) = &mut request.operation {
+                encrypt.plaintext.zeroize();
+            }
             match queued {
                 Ok(()) => self.wake.notify_one(),
                 Err(OutboxError::Message(error)) => return Err(Problem::new(ProblemCode::Limit, error.to_string())),

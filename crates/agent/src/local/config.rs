@@ -1,0 +1,294 @@
+//! The configuration file, and the small languages inside it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use burgrave_attester::{Attester, SimulatedAttester, TpmAttester, Transport};
+use burgrave_types::{EnclaveName, GenesisHash};
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::forward::{Duplex, LocalListener};
+use crate::NodeAddress;
+
+/// The agent's configuration; unknown keys are errors.
+///
+/// ```
+/// use burgrave_agent::local::FileConfig;
+///
+/// let config = FileConfig::parse(r#"
+/// genesis  = "9f2c8d3e9f2c8d3e9f2c8d3e9f2c8d3e9f2c8d3e9f2c8d3e9f2c8d3e9f2c8d3e"
+/// enclave  = "payments/api"
+/// nodes    = ["tcp://node1.example.org:8444", "tcp://node2.example.org:8444"]
+/// attester = "tpm:/dev/tpmrm0"
+/// socket   = "/run/burgrave/agent.sock"
+///
+/// [[forward]]
+/// listen = "unix:/run/burgrave/ledger.sock"
+/// peer   = "payments/ledger"
+/// "#)?;
+/// assert_eq!(config.nodes.len(), 2);
+/// # Ok::<(), burgrave_agent::local::ConfigError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// The domain's genesis hash: the only control plane that the agent accepts.
+    pub genesis: GenesisHash,
+    /// The enclave to attest as.
+    pub enclave: EnclaveName,
+    /// The agent links of the nodes.
+    pub nodes: Vec<NodeAddress>,
+    /// The TEE.
+    pub attester: AttesterChoice,
+    /// Where the local API listens; without it there is none.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
+    /// Uids beside the agent's own that may use the local API. The socket's file must let them in as well.
+    #[serde(default)]
+    pub allow_uids: Vec<u32>,
+    /// Local addresses that lead to other enclaves.
+    #[serde(default)]
+    pub forward: Vec<Forward>,
+    /// Where channels that other enclaves open to this one lead; without it they are refused.
+    #[serde(default)]
+    pub accept_to: Option<LocalAddress>,
+}
+
+/// A local address that leads to another enclave.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// Where to listen.
+    pub listen: LocalAddress,
+    /// The enclave that each connection is carried to.
+    pub peer: EnclaveName,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file does not hold one.
+    #[error("the configuration is not valid: {0}")]
+    Invalid(String),
+}
+
+impl FileConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with line and column of what is wrong in the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        Self::parse(&text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?)
+    }
+
+    /// Reads TOML text.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        if config.nodes.is_empty() {
+            return Err(ConfigError::Invalid("`nodes` is empty; name one address at least".to_owned()));
+        }
+        Ok(config)
+    }
+}
+
+/// A TEE: `tpm:<device or socket>`, or `simulated:<code name>`, which proves nothing and is taken only in a `dev` domain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AttesterChoice {
+    /// Software that pretends to be a TEE that runs the code of that name.
+    Simulated(String),
+    /// A TPM 2.0.
+    Tpm(Transport),
+}
+
+impl AttesterChoice {
+    /// The attester; nothing is opened yet.
+    pub fn attester(&self) -> Box<dyn Attester> {
+        match self {
+            Self::Simulated(code) => Box::new(SimulatedAttester::of_code(code)),
+            Self::Tpm(transport) => Box::new(TpmAttester::new(transport.clone())),
+        }
+    }
+}
+
+impl FromStr for AttesterChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || {
+            format!(
+                "`{text}` is not an attester: expected `tpm:<device>` (e.g. `tpm:/dev/tpmrm0`), `tpm:unix:<socket>`, \
+                 `tpm:<ip>:<port>`, or `simulated:<code name>` in a dev domain"
+            )
+        };
+        let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(error)?;
+        match kind {
+            "simulated" => Ok(Self::Simulated(rest.to_owned())),
+            "tpm" => match rest.strip_prefix("unix:") {
+                Some(path) => Ok(Self::Tpm(Transport::UnixSocket(path.into()))),
+                None if rest.starts_with('/') => Ok(Self::Tpm(Transport::Device(rest.into()))),
+                None => rest.parse().map(|address| Self::Tpm(Transport::Tcp(address))).map_err(|_| error()),
+            },
+            _ => Err(error()),
+        }
+    }
+}
+
+/// A local address: `tcp://<ip>:<port>` or `unix:<path>`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LocalAddress {
+    /// An IP address and port.
+    Tcp(std::net::SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl LocalAddress {
+    /// Listens here. A socket file that a dead process left is taken over; one that is made is for its owner alone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn bind(&self) -> std::io::Result<LocalListener> {
+        match self {
+            Self::Tcp(address) => TcpListener::bind(address).await.map(LocalListener::Tcp),
+            Self::Unix(path) => bind_unix(path).map(LocalListener::Unix),
+        }
+    }
+
+    /// Connects here.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) async fn connect(&self) -> std::io::Result<Box<dyn Duplex>> {
+        Ok(match self {
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+}
+
+/// Listens on a Unix socket whose file is for its owner alone from the moment it is there.
+pub(super) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+
+    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    // Bound under another name, closed to others, and only then put in its place: at no time may others connect. The name
+    // must be free, as with `bind` itself: `hard_link` does not replace.
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(format!(".{}", std::process::id()));
+    let hidden = PathBuf::from(hidden);
+    let _ = std::fs::remove_file(&hidden);
+    let listener = UnixListener::bind(&hidden)?;
+    let placed = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::hard_link(&hidden, path));
+    std::fs::remove_file(&hidden)?;
+    placed.map(|()| listener)
+}
+
+impl FromStr for LocalAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let address = text.strip_prefix("tcp://").and_then(|address| address.parse().ok());
+        address.map(Self::Tcp).ok_or_else(|| {
+            format!("`{text}` is not a local address: expected `tcp://<ip>:<port>` or `unix:<path>`, e.g. `tcp://127.0.0.1:5432`")
+        })
+    }
+}
+
+impl fmt::Display for LocalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Reads a type from its text.
+macro_rules! from_text {
+    ($($name:ty),+) => {
+        $(impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        })+
+    };
+}
+
+from_text!(AttesterChoice, LocalAddress);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        genesis = "0101010101010101010101010101010101010101010101010101010101010101"
+        enclave = "payments/api"
+        nodes = ["tcp://localhost:8444"]
+        attester = "simulated:payments-api-1.0"
+    "#;
+
+    #[test]
+    fn the_least_configuration_opens_nothing_locally() {
+        let config = FileConfig::parse(MINIMAL).unwrap();
+        assert_eq!((config.socket, config.accept_to), (None, None));
+        assert!(config.forward.is_empty() && config.allow_uids.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = FileConfig::parse(&format!("{MINIMAL}\nsokcet = \"/run/a.sock\"")).unwrap_err().to_string();
+        assert!(error.contains("sokcet"), "{error}");
+    }
+
+    #[test]
+    fn an_attester_is_read_from_its_text() {
+        let parse = |text: &str| text.parse::<AttesterChoice>();
+        assert_eq!(parse("simulated:a"), Ok(AttesterChoice::Simulated("a".into())));
+        assert_eq!(parse("tpm:/dev/tpmrm0"), Ok(AttesterChoice::Tpm(Transport::Device("/dev/tpmrm0".into()))));
+        assert_eq!(parse("tpm:unix:/run/t"), Ok(AttesterChoice::Tpm(Transport::UnixSocket("/run/t".into()))));
+        let tcp = Transport::Tcp("127.0.0.1:2321".parse().unwrap());
+        assert_eq!(parse("tpm:127.0.0.1:2321"), Ok(AttesterChoice::Tpm(tcp)));
+        for bad in ["tpm", "tpm:", "simulated:", "sgx:1", "tpm:dev"] {
+            assert!(parse(bad).unwrap_err().contains("is not an attester"), "`{bad}` was taken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_local_socket_is_for_its_owner_alone_and_is_not_taken_from_a_live_process() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let first = bind_unix(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(bind_unix(&path).is_err());
+        drop(first);
+        bind_unix(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
