@@ -1,0 +1,244 @@
+//! Who is connected, and which channel runs between whom: the hands that `control` cuts and tells with.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use burgrave_control::{LinkDirectory, Notice, OpenedChannel};
+use burgrave_protocol::wire::{self, push};
+use burgrave_types::{ChannelId, InstanceId, Problem, ProblemCode};
+
+use super::lock;
+use super::peer::{Busy, Peer};
+use super::route::{End, Route, Side};
+
+/// Cuts of channels that were not there yet, remembered for the moment between `control`'s grant and the route.
+const EARLY_CUTS: usize = 4096;
+
+/// Entries of a revision notice that go into one PUSH; each is at most some 600 bytes.
+const LOST_PER_PUSH: usize = 64;
+
+/// Sees what the node relays, for tests and demonstrations that only ciphertext passes. Called while the channel's lock is
+/// held: it must return at once and must not call back.
+pub trait RelayTap: Send + Sync {
+    /// `bytes` were relayed, from the channel's initiator or from its acceptor.
+    fn relayed(&self, channel: ChannelId, from_initiator: bool, bytes: &[u8]);
+}
+
+/// The directory of a node's agents and channels.
+#[derive(Default)]
+pub struct LinkHub {
+    state: Mutex<State>,
+    tap: Option<Arc<dyn RelayTap>>,
+}
+
+#[derive(Default)]
+struct State {
+    last_id: u64,
+    peers: HashMap<u64, Arc<Peer>>,
+    instances: HashMap<InstanceId, Arc<Peer>>,
+    routes: HashMap<ChannelId, Arc<Route>>,
+    early_cuts: VecDeque<(ChannelId, Problem)>,
+}
+
+impl LinkHub {
+    /// A hub without connections.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// A hub that shows `tap` what it relays.
+    pub fn with_tap(tap: Arc<dyn RelayTap>) -> Arc<Self> {
+        Arc::new(Self { tap: Some(tap), ..Self::default() })
+    }
+
+    /// Ends all connections with a reason, as when the node stops.
+    pub fn end_all(&self, reason: &Problem) {
+        let peers: Vec<_> = lock(&self.state).peers.values().cloned().collect();
+        peers.iter().for_each(|peer| peer.end(reason));
+    }
+
+    /// Connections, attested or not.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).peers.len()
+    }
+
+    pub(super) fn tap(&self) -> Option<&dyn RelayTap> {
+        self.tap.as_deref()
+    }
+
+    /// A new connection.
+    pub(super) fn connect(&self, channels: usize) -> Arc<Peer> {
+        let mut state = lock(&self.state);
+        state.last_id += 1;
+        let peer = Peer::new(state.last_id, channels);
+        state.peers.insert(peer.id, Arc::clone(&peer));
+        peer
+    }
+
+    /// The instance is behind this connection from now on; an older connection of it ends.
+    pub(super) fn bind(&self, instance: InstanceId, peer: &Arc<Peer>) {
+        let older = lock(&self.state).instances.insert(instance, Arc::clone(peer));
+        if let Some(older) = older.filter(|older| older.id != peer.id) {
+            self.end(&older, &Problem::new(ProblemCode::Conflict, "the instance opened a newer link"));
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&self, peer: &Arc<Peer>, instance: Option<InstanceId>) {
+        let mut state = lock(&self.state);
+        state.peers.remove(&peer.id);
+        if let Some(instance) = instance
+            && state.instances.get(&instance).is_some_and(|known| known.id == peer.id)
+        {
+            state.instances.remove(&instance);
+        }
+        drop(state);
+        let reason = Problem::new(ProblemCode::PeerUnavailable, "the link of a side of the channel ended")
+            .with_fix("open a new channel");
+        self.cut_all(peer, &reason);
+    }
+
+    /// Opens the route of a granted channel: answers the initiator's request and offers the channel to the acceptor.
+    ///
+    /// # Errors
+    /// Why it cannot be; then nothing of it is left, and `control` must be told that the channel is closed.
+    pub(super) fn open(
+        &self,
+        opened: &OpenedChannel,
+        initiator: &Arc<Peer>,
+        stream: u32,
+        most: usize,
+    ) -> Result<(), Problem> {
+        let acceptor = lock(&self.state).instances.get(&opened.acceptor).cloned();
+        let acceptor = acceptor.filter(|peer| !peer.has_ended()).ok_or_else(peer_left)?;
+        let accepted = End { stream: acceptor.take_stream(), peer: acceptor };
+        let route = Route::new(opened.channel, End { peer: Arc::clone(initiator), stream }, accepted);
+        for side in [Side::Initiator, Side::Acceptor] {
+            let end = route.end_of(side);
+            if let Err(busy) = end.peer.add_channel(end.stream, &route, side, most) {
+                self.drop_route(&route, &peer_left());
+                return Err(refusal(busy, most, side));
+            }
+        }
+        let mut state = lock(&self.state);
+        let early = state.early_cuts.iter().position(|(channel, _)| *channel == opened.channel);
+        if let Some((_, reason)) = early.and_then(|at| state.early_cuts.remove(at)) {
+            drop(state);
+            self.drop_route(&route, &reason);
+            return Err(reason);
+        }
+        state.routes.insert(opened.channel, Arc::clone(&route));
+        drop(state);
+        let offer = |secret: &[u8]| wire::ChannelOffer {
+            channel: opened.channel.as_bytes().to_vec(),
+            grant: opened.grant.clone(),
+            sealed_secret: secret.to_vec(),
+        };
+        if !route.offer(offer(&opened.initiator_secret), &offer(&opened.acceptor_secret)) {
+            lock(&self.state).routes.remove(&opened.channel);
+            return Err(peer_left());
+        }
+        Ok(())
+    }
+
+    /// Cuts a route; whether this call ended it.
+    pub(super) fn drop_route(&self, route: &Arc<Route>, reason: &Problem) -> bool {
+        let ended = route.cut(reason);
+        lock(&self.state).routes.remove(&route.channel);
+        ended
+    }
+
+    /// A side closed its channel; whether this call ended it.
+    pub(super) fn close_route(&self, route: &Arc<Route>, from: Side) -> bool {
+        let ended = route.close(from);
+        lock(&self.state).routes.remove(&route.channel);
+        ended
+    }
+
+    /// Ends a connection: its channels are cut before this returns.
+    fn end(&self, peer: &Arc<Peer>, reason: &Problem) {
+        peer.end(reason);
+        self.cut_all(peer, reason);
+    }
+
+    fn cut_all(&self, peer: &Arc<Peer>, reason: &Problem) {
+        for route in peer.channels() {
+            if self.drop_route(&route, reason) {
+                peer.leave_unreported(route.channel);
+            }
+        }
+    }
+}
+
+impl LinkDirectory for LinkHub {
+    fn is_linked(&self, instance: InstanceId) -> bool {
+        lock(&self.state).instances.get(&instance).is_some_and(|peer| !peer.has_ended())
+    }
+
+    fn cut(&self, channel: ChannelId, reason: &Problem) {
+        let mut state = lock(&self.state);
+        let Some(route) = state.routes.remove(&channel) else {
+            if state.early_cuts.len() >= EARLY_CUTS {
+                state.early_cuts.pop_front();
+            }
+            state.early_cuts.push_back((channel, reason.clone()));
+            return;
+        };
+        drop(state);
+        route.cut(reason);
+    }
+
+    fn notify(&self, instance: InstanceId, notice: Notice) {
+        let Some(peer) = lock(&self.state).instances.get(&instance).cloned() else { return };
+        for notice in notices(notice) {
+            peer.push(&wire::Push { notice: Some(notice) });
+        }
+    }
+
+    fn disconnect(&self, instance: InstanceId, reason: &Problem) {
+        let peer = lock(&self.state).instances.remove(&instance);
+        if let Some(peer) = peer {
+            self.end(&peer, reason);
+        }
+    }
+}
+
+fn notices(notice: Notice) -> Vec<push::Notice> {
+    match notice {
+        Notice::Revision { revision, lost } => {
+            let lost: Vec<_> = lost
+                .into_iter()
+                .map(|(operation, resource)| wire::Lost {
+                    operation: operation.to_string(),
+                    resource: resource.to_string(),
+                })
+                .collect();
+            let notice = |lost: &[wire::Lost]| wire::RevisionNotice { revision: revision.0, lost: lost.to_vec() };
+            if lost.is_empty() {
+                return vec![push::Notice::Revision(notice(&[]))];
+            }
+            lost.chunks(LOST_PER_PUSH).map(notice).map(push::Notice::Revision).collect()
+        }
+        Notice::Reattest { challenge } => vec![push::Notice::Reattest(super::session::challenge(challenge))],
+        Notice::Revoked { reason } => vec![push::Notice::Revoked(reason.into())],
+        Notice::KeyVersion { resource, version } => {
+            vec![push::Notice::KeyVersion(wire::KeyVersion { resource: resource.to_string(), version })]
+        }
+    }
+}
+
+fn peer_left() -> Problem {
+    Problem::new(ProblemCode::PeerUnavailable, "the peer's link ended while the channel was being opened")
+        .with_fix("try again")
+}
+
+fn refusal(busy: Busy, most: usize, side: Side) -> Problem {
+    match (busy, side) {
+        (Busy::Full, Side::Initiator) => {
+            Problem::new(ProblemCode::Limit, format!("this link has {most} channels, which is the limit"))
+                .with_fix("close a channel first")
+        }
+        (Busy::Full, Side::Acceptor) => peer_left(),
+        (Busy::Taken, _) => Problem::new(ProblemCode::Protocol, "the stream has a channel already"),
+    }
+}

@@ -1,0 +1,161 @@
+//! One channel as the node sees it: two streams, the credit of each direction, and an end.
+
+use std::sync::{Arc, Mutex};
+
+use burgrave_protocol::credit::Credit;
+use burgrave_protocol::frame::FrameType;
+use burgrave_protocol::wire;
+use burgrave_types::{ChannelId, Problem, ProblemCode};
+use bytes::Bytes;
+
+use super::hub::RelayTap;
+use super::lock;
+use super::peer::Peer;
+
+/// A side of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Initiator,
+    Acceptor,
+}
+
+/// Where a side's stream is.
+pub(super) struct End {
+    pub(super) peer: Arc<Peer>,
+    pub(super) stream: u32,
+}
+
+/// A channel between two connections of this node.
+pub(super) struct Route {
+    pub(super) channel: ChannelId,
+    initiator: End,
+    acceptor: End,
+    /// INVARIANT: bytes are put into an outbox only under this lock and while `open`; whoever sets `open` to false purges
+    /// under the same lock. So nothing of an ended channel is queued after its end.
+    state: Mutex<State>,
+}
+
+struct State {
+    open: bool,
+    /// What the initiator may still send.
+    from_initiator: Credit,
+    /// What the acceptor may still send.
+    from_acceptor: Credit,
+}
+
+impl Route {
+    pub(super) fn new(channel: ChannelId, initiator: End, acceptor: End) -> Arc<Self> {
+        let state = State { open: true, from_initiator: Credit::new(), from_acceptor: Credit::new() };
+        Arc::new(Self { channel, initiator, acceptor, state: Mutex::new(state) })
+    }
+
+    pub(super) fn end_of(&self, side: Side) -> &End {
+        match side {
+            Side::Initiator => &self.initiator,
+            Side::Acceptor => &self.acceptor,
+        }
+    }
+
+    fn other(&self, side: Side) -> &End {
+        match side {
+            Side::Initiator => &self.acceptor,
+            Side::Acceptor => &self.initiator,
+        }
+    }
+
+    /// Gives each side its half, so that both know of the channel before anything else of it reaches them; false where the
+    /// channel has ended already.
+    pub(super) fn offer(&self, initiator: wire::ChannelOffer, acceptor: &wire::ChannelOffer) -> bool {
+        let state = lock(&self.state);
+        if state.open {
+            self.initiator.peer.respond(self.initiator.stream, &initiator.into());
+            let offer = prost::Message::encode_to_vec(acceptor);
+            self.acceptor.peer.control(FrameType::Open, self.acceptor.stream, &offer);
+        }
+        state.open
+    }
+
+    /// Relays bytes that `from` sent.
+    ///
+    /// # Errors
+    /// Why the channel must be cut: credit overstepped, or no room.
+    pub(super) fn data(&self, from: Side, bytes: Bytes, tap: Option<&dyn RelayTap>) -> Result<(), Problem> {
+        let mut state = lock(&self.state);
+        if !state.open {
+            return Ok(());
+        }
+        state.credit(from).spend(bytes.len()).map_err(violation)?;
+        if let Some(tap) = tap {
+            tap.relayed(self.channel, from == Side::Initiator, &bytes);
+        }
+        let to = self.other(from);
+        to.peer.data(to.stream, bytes).map_err(|error| Problem::new(ProblemCode::Limit, error.to_string()))
+    }
+
+    /// Relays credit that `from` gives to the other side.
+    ///
+    /// # Errors
+    /// Why the channel must be cut: more credit than the window.
+    pub(super) fn credit(&self, from: Side, given: u32) -> Result<(), Problem> {
+        let mut state = lock(&self.state);
+        if !state.open {
+            return Ok(());
+        }
+        let (to, account) = match from {
+            Side::Initiator => (Side::Acceptor, &mut state.from_acceptor),
+            Side::Acceptor => (Side::Initiator, &mut state.from_initiator),
+        };
+        account.grant(given).map_err(violation)?;
+        let to = self.end_of(to);
+        to.peer.control(FrameType::Credit, to.stream, &given.to_be_bytes());
+        Ok(())
+    }
+
+    /// `from` is done: what it sent still arrives, what was sent to it is dropped. Whether this call ended the channel.
+    pub(super) fn close(&self, from: Side) -> bool {
+        let mut state = lock(&self.state);
+        if !std::mem::replace(&mut state.open, false) {
+            return false;
+        }
+        let (own, other) = (self.end_of(from), self.other(from));
+        own.peer.purge(own.stream);
+        other.peer.close(other.stream);
+        drop(state);
+        self.forget();
+        true
+    }
+
+    /// Ends the channel now on both sides. Whether this call ended it.
+    pub(super) fn cut(&self, reason: &Problem) -> bool {
+        let mut state = lock(&self.state);
+        if !std::mem::replace(&mut state.open, false) {
+            return false;
+        }
+        let reason = wire::Problem::reason(reason);
+        for end in [&self.initiator, &self.acceptor] {
+            end.peer.purge(end.stream);
+            end.peer.control(FrameType::Cut, end.stream, &reason);
+        }
+        drop(state);
+        self.forget();
+        true
+    }
+
+    fn forget(&self) {
+        self.initiator.peer.remove_channel(self.initiator.stream);
+        self.acceptor.peer.remove_channel(self.acceptor.stream);
+    }
+}
+
+impl State {
+    fn credit(&mut self, from: Side) -> &mut Credit {
+        match from {
+            Side::Initiator => &mut self.from_initiator,
+            Side::Acceptor => &mut self.from_acceptor,
+        }
+    }
+}
+
+fn violation(error: burgrave_protocol::credit::CreditError) -> Problem {
+    Problem::new(ProblemCode::Protocol, format!("the channel's flow control was broken: {error}"))
+}
