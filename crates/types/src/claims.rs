@@ -115,6 +115,7 @@ text_serde!(HexBytes);
 
 /// What verified evidence says of an instance.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Claims {
     /// The TEE that vouches.
     pub tee: Tee,
@@ -152,6 +153,7 @@ pub struct Claims {
 
 /// The state of a platform's trusted computing base.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TcbClaims {
     /// The verdict over all its parts.
     pub status: TcbStatus,
@@ -172,6 +174,7 @@ impl TcbClaims {
 
 /// What was launched.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaunchClaims {
     /// The digest of what was launched: MEASUREMENT, MRTD, MRENCLAVE, PCR0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,6 +193,7 @@ pub struct LaunchClaims {
 /// What evidence must say to belong to a release: every value that stands here must be found, and found equal (`min_svn`:
 /// at least).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceValue {
     /// The TEE.

@@ -31,6 +31,8 @@ mod error;
 pub mod evidence;
 mod id;
 mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod operation;
 pub mod problem;
 mod random;

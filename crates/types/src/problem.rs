@@ -127,6 +127,7 @@ impl<'de> Deserialize<'de> for ProblemCode {
 /// assert_eq!(problem.to_string(), "there is no enclave `payments/api`; list them with `burgrave enclave list`");
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// The kind of failure.
     pub code: ProblemCode,
@@ -148,6 +149,7 @@ pub struct Problem {
 
 /// One fault in an input.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InputError {
     /// Where: `line 3, column 14`, or a JSON pointer.
     pub at: String,

@@ -31,7 +31,6 @@ pub struct Page {
 
 /// A part of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Paged<T> {
     /// The items, in the order of their keys.
     pub items: Vec<T>,
@@ -128,7 +127,6 @@ pub struct NewPolicy {
 
 /// A simple rule: `enclave` may do `operations` on `resource`, with `peer` where these are `send` or `receive`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SimplePermit {
     /// Who.
@@ -144,6 +142,7 @@ pub struct SimplePermit {
 
 /// A simple rule in words, stored as the one canonical Cedar policy that says it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
     /// Whether it allows or forbids.
@@ -158,6 +157,7 @@ pub struct NewRule {
 
 /// What a simple rule does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleEffect {
     /// It allows, where nothing forbids.
