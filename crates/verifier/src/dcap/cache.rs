@@ -1,0 +1,125 @@
+//! What a node keeps between verifications: collateral that was verified, and the platforms that were.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use burgrave_types::Timestamp;
+
+use super::chain::Window;
+use super::collateral::{CollateralId, VerifiedCollateral};
+use super::pck::Pck;
+use crate::trust::Vendor;
+use crate::x509::Certificate;
+use crate::{Check, Roots};
+
+/// Kinds of platform, and platforms, that are kept at most; beyond that those that ended go first.
+const COLLATERALS: usize = 256;
+const PLATFORMS: usize = 4096;
+
+/// Verified collateral by platform kind, and verified PCK chains by SHA-256. Safe to share; put it into
+/// [`Endorsements::dcap`](crate::Endorsements::dcap).
+///
+/// Collateral that is added is kept if none of its numbers is below those of what is there. A PCK chain counts only under
+/// the revocation lists and root that it was verified under.
+#[derive(Debug, Default)]
+pub struct Cache {
+    collateral: Mutex<HashMap<CollateralId, Arc<VerifiedCollateral>>>,
+    platforms: Mutex<HashMap<[u8; 32], Arc<VerifiedPck>>>,
+}
+
+/// Collateral is older than what is known, and is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the collateral is older than what is held (TCB evaluation or revocation list number below it); fetch it again, or \
+     take the source out of use"
+)]
+pub struct RolledBack;
+
+/// A PCK certificate under the revocation lists that it was held against.
+#[derive(Debug)]
+pub(super) struct VerifiedPck {
+    pub(super) pck: Pck,
+    pub(super) checks: Vec<Check>,
+    pub(super) windows: Vec<Window>,
+    pub(super) root: Certificate,
+    pub(super) crl_ids: [[u8; 32]; 2],
+}
+
+impl VerifiedPck {
+    pub(super) fn counts(&self, collateral: &VerifiedCollateral, roots: &Roots) -> bool {
+        self.crl_ids == collateral.crl_ids && roots.anchors_of(Vendor::Intel).any(|root| root.der() == self.root.der())
+    }
+}
+
+impl Cache {
+    /// A cache with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes collateral in, in the place of what was held for the same kind of platform.
+    ///
+    /// # Errors
+    /// [`RolledBack`] where one of its numbers is below what is held; that stays.
+    pub fn add(&self, collateral: VerifiedCollateral) -> Result<(), RolledBack> {
+        self.offer(Arc::new(collateral))
+    }
+
+    /// What is held for a kind of platform.
+    pub fn get(&self, id: CollateralId) -> Option<Arc<VerifiedCollateral>> {
+        self.collateral.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Every kind of platform and when its collateral ends: what a node shows, and raises alarms by.
+    pub fn ends(&self) -> Vec<(CollateralId, Timestamp)> {
+        let held = self.collateral.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends: Vec<_> = held.values().map(|collateral| (collateral.id(), collateral.valid().1)).collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    pub(super) fn offer(&self, collateral: Arc<VerifiedCollateral>) -> Result<(), RolledBack> {
+        let mut held = self.collateral.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = collateral.id();
+        if held.get(&id).is_some_and(|old| !collateral.numbers().are_at_least(&old.numbers())) {
+            return Err(RolledBack);
+        }
+        insert(&mut held, COLLATERALS, id, collateral, |collateral| collateral.valid().1);
+        Ok(())
+    }
+
+    pub(super) fn platform(&self, chain: &[u8]) -> Option<Arc<VerifiedPck>> {
+        self.platforms.lock().unwrap_or_else(PoisonError::into_inner).get(&id(chain)).cloned()
+    }
+
+    pub(super) fn keep(&self, chain: &[u8], pck: Arc<VerifiedPck>) {
+        let mut held = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = |pck: &VerifiedPck| pck.windows.iter().map(Window::end).min().unwrap_or_default();
+        insert(&mut held, PLATFORMS, id(chain), pck, end);
+    }
+}
+
+/// Inserts; where the map is full, what ends first makes room.
+fn insert<K: Hash + Eq + Copy, V>(
+    map: &mut HashMap<K, Arc<V>>,
+    most: usize,
+    key: K,
+    value: Arc<V>,
+    end: impl Fn(&V) -> Timestamp,
+) {
+    if map.len() >= most
+        && !map.contains_key(&key)
+        && let Some(first) = map.iter().min_by_key(|(_, value)| end(value)).map(|(key, _)| *key)
+    {
+        map.remove(&first);
+    }
+    map.insert(key, value);
+}
+
+fn id(chain: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, chain).as_ref());
+    out
+}
