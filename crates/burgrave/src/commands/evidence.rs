@@ -1,0 +1,235 @@
+//! `burgrave evidence`: evidence of any TEE, judged offline.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burgrave_types::claims::HexBytes;
+use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
+use burgrave_verifier::{
+    Check, Endorsements, Expected, Input, Inspected, Profile, Roots, Verdict, Verification, files, inspect, verify,
+};
+use clap::{Args, Subcommand};
+
+use super::{Outcome, read, read_text};
+use crate::output::{Facts, Failure, Output, Tone, age, list};
+
+/// A file of evidence is never larger: 16 MiB.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What can be done with evidence.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Judge evidence: exit code 0 accepted, 7 rejected, 2 where it cannot be read or is not recognised
+    ///
+    /// PATH is a file of evidence, or a folder that holds evidence and what endorses it under their usual names: `report.bin`
+    /// and `vcek.der` (SEV-SNP); `quote.msg`, `quote.sig`, `ak.pub` and `pcrs.json` (TPM 2.0).
+    Verify(Verify),
+    /// Show what evidence says, without judging it: nothing of it is to be believed
+    Inspect(Source),
+}
+
+/// Where the evidence is.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// The file or folder
+    path: PathBuf,
+    /// The TEE that it comes from; recognised by names and shapes where it is not given
+    #[arg(long)]
+    tee: Option<Tee>,
+}
+
+/// How to judge.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    source: Source,
+    /// A certificate or revocation list, or a folder of them, beside those in PATH
+    #[arg(long, value_name = "PATH")]
+    endorsements: Vec<PathBuf>,
+    /// A root certificate to trust instead of the vendors' that are built in
+    #[arg(long, value_name = "FILE")]
+    root: Vec<PathBuf>,
+    /// The time to judge at (RFC 3339); now where it is not given
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// The report data that the evidence must carry, hexadecimal
+    #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
+    report_data: Option<HexBytes>,
+    /// The nonce that the evidence must carry, hexadecimal
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<HexBytes>,
+    /// What to demand beyond being authentic (TOML); the strict profile where it is not given
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+}
+
+/// Does what was asked.
+pub(crate) fn run(command: Command, output: &Output) -> Outcome {
+    match command {
+        Command::Verify(arguments) => judge(&arguments, output),
+        Command::Inspect(source) => {
+            let inspected = inspected(&source.part()?)?;
+            output.show(&inspected, |inspected| Ok(describe(inspected, output)))
+        }
+    }
+}
+
+/// What evidence at this place says, unverified.
+pub(crate) fn inspect_path(path: &Path, tee: Option<Tee>) -> Result<Inspected, Problem> {
+    inspected(&Source { path: path.to_owned(), tee }.part()?)
+}
+
+fn inspected(part: &EvidencePart) -> Result<Inspected, Problem> {
+    inspect(part).map_err(|cause| {
+        Problem::new(ProblemCode::AttestationRejected, format!("this cannot be read as `{}` evidence", part.tee))
+            .with_cause(cause.as_str())
+            .with_fix("name the TEE it comes from with `--tee`")
+    })
+}
+
+fn judge(arguments: &Verify, output: &Output) -> Outcome {
+    let part = arguments.source.part()?;
+    let roots = match arguments.root.as_slice() {
+        [] => Roots::vendor(),
+        files => {
+            let files = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+            Roots::only(files).map_err(|_| unusable("a `--root`", "it is not a certificate (DER or PEM)"))?
+        }
+    };
+    let profile = match &arguments.profile {
+        None => Profile::default(),
+        Some(file) => toml::from_str(&read_text(file)?)
+            .map_err(|error| unusable(&format!("the profile `{}`", file.display()), &error.to_string()))?,
+    };
+    let expected = match (&arguments.report_data, &arguments.nonce) {
+        (Some(data), _) => Expected::ReportData(data.as_bytes()),
+        (None, Some(nonce)) => Expected::Nonce(nonce.as_bytes()),
+        (None, None) => Expected::None,
+    };
+    let endorsements = endorsements(&arguments.endorsements)?;
+    let at = arguments.at.unwrap_or_else(|| SystemClock.now());
+    let input = Input { part: &part, endorsements: &endorsements, roots: &roots, profile: &profile, expected, at };
+    let verification = verify(&input);
+    output.show(&verification, |verification| Ok(report(verification, at, output)))?;
+    match verification.verdict {
+        Verdict::Accept => Ok(()),
+        Verdict::Reject => Err(Failure::Quiet(ProblemCode::AttestationRejected.exit_code())),
+    }
+}
+
+impl Source {
+    /// Reads the evidence.
+    fn part(&self) -> Result<EvidencePart, Problem> {
+        files::part(named_files(&self.path)?, self.tee).ok_or_else(|| {
+            let detail = format!("`{}` is not recognised as evidence of any TEE", self.path.display());
+            Problem::new(ProblemCode::RequestInvalid, detail).with_fix("name the TEE it comes from with `--tee`")
+        })
+    }
+}
+
+fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Problem> {
+    let mut endorsements = Endorsements::default();
+    for path in paths {
+        // Other files may lie in a folder; one that is named must be what it is named for.
+        let taken = named_files(path)?.into_values().filter(|bytes| endorsements.add(bytes)).count();
+        if taken == 0 {
+            let shown = format!("`{}`", path.display());
+            return Err(unusable(&shown, "it holds neither a certificate nor a revocation list (DER or PEM)"));
+        }
+    }
+    Ok(endorsements)
+}
+
+/// A file under its name, or the files of a folder.
+fn named_files(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
+    let shown = format!("`{}`", path.display());
+    let broken = |error: std::io::Error| unusable(&shown, &error.to_string());
+    let mut paths = Vec::new();
+    if fs::metadata(path).map_err(broken)?.is_dir() {
+        for entry in fs::read_dir(path).map_err(broken)? {
+            paths.push(entry.map_err(broken)?.path());
+        }
+    } else {
+        paths.push(path.to_owned());
+    }
+    let mut files = BTreeMap::new();
+    for path in paths {
+        let metadata = fs::metadata(&path).map_err(broken)?;
+        if metadata.len() > MOST_BYTES {
+            return Err(unusable(&shown, &format!("`{}` is larger than {MOST_BYTES} bytes", path.display())));
+        }
+        if metadata.is_file() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.insert(name, fs::read(&path).map_err(broken)?);
+        }
+    }
+    Ok(files)
+}
+
+fn unusable(what: &str, why: &str) -> Problem {
+    Problem::new(ProblemCode::RequestInvalid, format!("{what} cannot be used: {why}"))
+}
+
+fn report(verification: &Verification, at: Timestamp, output: &Output) -> String {
+    let verdict = match (verification.verdict, verification.cause) {
+        (Verdict::Accept, _) => output.tone(Tone::Good, "accepted"),
+        (Verdict::Reject, cause) => {
+            output.tone(Tone::Bad, &format!("rejected: {}", cause.map_or("unknown", |cause| cause.as_str())))
+        }
+    };
+    let until = verification
+        .valid_until
+        .map(|until| if until > at { format!("{until}") } else { format!("{until} ({})", age(at, until)) });
+    let facts = Facts::new(output)
+        .fact("verdict", verdict)
+        .fact("authentic", if verification.authentic { "yes" } else { "no" })
+        .fact("judged at", at)
+        .maybe("valid until", until)
+        .fact("TEE", verification.tee);
+    let facts = match &verification.claims {
+        Some(claims) => claim_facts(facts, claims),
+        None => facts,
+    };
+    let checks: String = verification.checks.iter().map(|check| line(check, output)).collect();
+    format!("{}\n{checks}", facts.finish())
+}
+
+fn line(check: &Check, output: &Output) -> String {
+    if check.passed {
+        return format!("{} {}\n", output.tone(Tone::Good, "✓"), check.name);
+    }
+    let mark = if check.fatal { output.tone(Tone::Bad, "✗") } else { output.tone(Tone::Warning, "!") };
+    let Check { name, cause, expected, found, reference, .. } = check;
+    format!("{mark} {name} ({cause})\n    expected {expected}\n    found    {found}\n    by       {reference}\n")
+}
+
+fn describe(inspected: &Inspected, output: &Output) -> String {
+    let facts = Facts::new(output).fact("TEE", inspected.tee);
+    let facts = match &inspected.claims {
+        Some(claims) => claim_facts(facts, claims),
+        None => facts,
+    };
+    let raw = serde_json::to_string_pretty(&inspected.raw).unwrap_or_default();
+    format!("{}\nNot verified: `burgrave evidence verify` judges it.\n\n{raw}\n", facts.finish())
+}
+
+/// Claims as facts.
+pub(crate) fn claim_facts<'a>(facts: Facts<'a>, claims: &Claims) -> Facts<'a> {
+    let svn = claims.tcb.svn.iter().map(|(name, svn)| format!("{name} {svn}"));
+    let facts = facts
+        .maybe("product", claims.product.as_ref())
+        .maybe("platform", claims.platform_id.as_ref())
+        .fact("TCB", format!("{} ({})", claims.tcb.status, list(svn)))
+        .maybe("debug", claims.debug)
+        .maybe("migratable", claims.migratable)
+        .maybe("privilege", claims.privilege)
+        .maybe("measurement", claims.launch.measurement.as_ref())
+        .maybe("signer", claims.launch.signer.as_ref())
+        .maybe("product id", claims.launch.product_id.as_ref())
+        .maybe("svn", claims.launch.svn)
+        .maybe("config", claims.config.as_ref())
+        .maybe("binding", claims.binding.as_ref())
+        .fact("proved", list(claims.proved.iter()));
+    claims.registers.iter().fold(facts, |facts, (name, value)| facts.fact(name, value))
+}
