@@ -1,11 +1,12 @@
 //! What is trusted (roots) and what helps (endorsements): bytes that the caller brings, sorted and parsed once.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use burgrave_types::EvidencePart;
 
 use crate::Cause;
+use crate::path::KnownPaths;
 use crate::tpm::AkProof;
 use crate::x509::{Certificate, Crl};
 
@@ -21,24 +22,38 @@ const AMD_INTERMEDIATES: [&[u8]; 3] = [
     include_bytes!("../roots/turin-ask.der"),
 ];
 
+/// The roots that anchor one vendor's evidence and nothing else.
+const VENDOR_ROOTS: [(Vendor, &[u8]); 1] = [(Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der"))];
+
 static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
+    of_vendors: VENDOR_ROOTS.iter().filter_map(|(vendor, der)| Some((*vendor, Certificate::from_der(der)?))).collect(),
+    known_paths: Arc::default(),
 });
 
 /// More certificates or lists than this are not taken from evidence.
 const MOST: usize = 64;
+
+/// A vendor whose pinned roots anchor its own evidence alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Vendor {
+    /// Amazon Web Services: Nitro Enclaves.
+    Aws,
+}
 
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
 #[derive(Clone, Debug)]
 pub struct Roots {
     anchors: Vec<Certificate>,
     intermediates: Vec<Certificate>,
+    of_vendors: Vec<(Vendor, Certificate)>,
+    known_paths: Arc<KnownPaths>,
 }
 
 impl Roots {
-    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin. TPM makers' roots are the
-    /// domain's to configure ([`Roots::with`]).
+    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, and that of AWS Nitro Enclaves.
+    /// TPM makers' roots are the domain's to configure ([`Roots::with`]).
     pub fn vendor() -> Self {
         VENDOR.clone()
     }
@@ -57,7 +72,7 @@ impl Roots {
 
     /// No root at all: nothing is authentic.
     pub(crate) fn none() -> Self {
-        Self { anchors: Vec::new(), intermediates: Vec::new() }
+        Self { anchors: Vec::new(), intermediates: Vec::new(), of_vendors: Vec::new(), known_paths: Arc::default() }
     }
 
     /// These roots beside the ones there are.
@@ -77,9 +92,20 @@ impl Roots {
         Ok(self)
     }
 
-    /// The anchors.
+    /// The anchors, but for those that the pinned set holds for one vendor's evidence alone.
     pub fn anchors(&self) -> &[Certificate] {
         &self.anchors
+    }
+
+    /// The anchors for evidence of `vendor`: its pinned ones, and all that a caller brought.
+    pub(crate) fn anchors_of(&self, vendor: Vendor) -> impl Iterator<Item = &Certificate> {
+        let pinned = self.of_vendors.iter().filter(move |(of, _)| *of == vendor).map(|(_, anchor)| anchor);
+        self.anchors.iter().chain(pinned)
+    }
+
+    /// The paths whose signatures were verified under any of these roots.
+    pub(crate) fn known_paths(&self) -> &KnownPaths {
+        &self.known_paths
     }
 
     pub(crate) fn intermediates(&self) -> &[Certificate] {
@@ -214,6 +240,15 @@ mod tests {
                 "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
             ]
         );
+    }
+
+    #[test]
+    fn the_root_of_nitro_is_the_one_whose_fingerprint_is_known_and_signs_itself() {
+        let roots = Roots::vendor();
+        let aws: Vec<_> = roots.of_vendors.iter().filter(|(vendor, _)| *vendor == Vendor::Aws).collect();
+        let [(_, root)] = aws.as_slice() else { panic!("{} roots", aws.len()) };
+        assert_eq!(fingerprint(root), "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b");
+        assert!(root.is_ecdsa_signed_by(root));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
-use crate::{Cause, Check, Endorsements, Profile, Roots, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Roots, nitro, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -119,11 +119,12 @@ pub fn verify(input: &Input<'_>) -> Verification {
     let mut findings = Findings::default();
     let whole = match input.part.tee {
         Tee::Snp => snp::verify(input, &mut findings),
+        Tee::Nitro => nitro::verify(input, &mut findings),
         Tee::Tpm => tpm::verify(input, &mut findings),
         Tee::Simulated => simulated::verify(input, &mut findings),
-        Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
+        Tee::Tdx | Tee::Sgx | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
             ("tee.supported", Cause::FormatAlgorithm, "this release"),
-            "snp, tpm or simulated",
+            "snp, nitro, tpm or simulated",
             input.part.tee,
         )),
     };
@@ -166,7 +167,7 @@ pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
         Some(Tee::AzVtpm)
     } else if has(burgrave_types::simulated::REPORT_ITEM) {
         Some(Tee::Simulated)
-    } else if has("document.cose") {
+    } else if has("document.cose") || items.values().any(|bytes| nitro::looks_like_document(bytes)) {
         Some(Tee::Nitro)
     } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
         Some(Tee::Tpm)
@@ -198,9 +199,10 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
     let mut findings = Findings::default();
     let read = match part.tee {
         Tee::Snp => snp::inspect(part, &mut findings),
+        Tee::Nitro => nitro::inspect(part, &mut findings),
         Tee::Tpm => tpm::inspect(part, &mut findings),
         Tee::Simulated => simulated::inspect(part, &mut findings),
-        Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => {
+        Tee::Tdx | Tee::Sgx | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => {
             return Err(Cause::FormatAlgorithm);
         }
     };
@@ -215,7 +217,7 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
 pub fn fuzz_verify(bytes: &[u8]) -> bool {
     let items = match burgrave_types::Evidence::decode(bytes) {
         Ok(evidence) => evidence.lead.items,
-        Err(_) => ["report.bin", "vcek.der", "quote.msg", "quote.sig", "ak.pub", "pcrs.json", "simulated.json"]
+        Err(_) => ["report.bin", "vcek.der", "quote.msg", "quote.sig", "ak.pub", "pcrs.json", "document.cose", "simulated.json"]
             .map(|name| (name.to_owned(), bytes.to_vec()))
             .into(),
     };

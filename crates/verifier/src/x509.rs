@@ -3,7 +3,9 @@
 //! AMD's chain is verified here, by hand: it has the fixed shape root → intermediate → key, and writes the RSA-PSS
 //! parameters in a way that `webpki` does not take. General chains (a TPM maker's) go through `webpki`.
 
-use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
+};
 use burgrave_types::Timestamp;
 use const_oid::ObjectIdentifier;
 use der::asn1::{AnyRef, BitStringRef, Utf8StringRef};
@@ -23,6 +25,13 @@ const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.13
 pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `secp384r1` (RFC 5480, section 2.1.1.1).
 pub(crate) const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// `secp256r1` (RFC 5480, section 2.1.1.1).
+pub(crate) const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// `ecdsa-with-SHA256` (RFC 5758, section 3.2).
+const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+/// `ecdsa-with-SHA384` (RFC 5758, section 3.2).
+const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 
 /// `SIGNED{}` of X.509: what is signed, as it came, and the signature.
 #[derive(Sequence)]
@@ -151,6 +160,12 @@ impl Certificate {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
             && is_pss_signed(&self.der, issuer)
     }
+
+    /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-384.
+    pub(crate) fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
+        self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
+            && is_ecdsa_signed(&self.der, issuer)
+    }
 }
 
 /// A revocation list, parsed once.
@@ -205,6 +220,18 @@ fn is_pss_signed(der: &[u8], issuer: &Certificate) -> bool {
     let (Ok(content), Some(signature)) = (signed.content.to_der(), signed.signature.as_bytes()) else { return false };
     signed.algorithm.oid == RSASSA_PSS
         && UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.key()).verify(&content, signature).is_ok()
+}
+
+/// ECDSA as the issuer's curve and the algorithm named have it; what is named otherwise does not verify.
+fn is_ecdsa_signed(der: &[u8], issuer: &Certificate) -> bool {
+    let Ok(signed) = Signed::from_der(der) else { return false };
+    let algorithm: &'static dyn VerificationAlgorithm = match (signed.algorithm.oid, issuer.key_algorithm()) {
+        (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP256R1))) => &ECDSA_P256_SHA256_ASN1,
+        (ECDSA_SHA384, (EC_PUBLIC_KEY, Some(SECP384R1))) => &ECDSA_P384_SHA384_ASN1,
+        _ => return false,
+    };
+    let (Ok(content), Some(signature)) = (signed.content.to_der(), signed.signature.as_bytes()) else { return false };
+    UnparsedPublicKey::new(algorithm, issuer.key()).verify(&content, signature).is_ok()
 }
 
 pub(crate) fn timestamp(time: &Time) -> Timestamp {

@@ -25,7 +25,7 @@ static ACCEPTED: LazyLock<Vec<Case>> = LazyLock::new(|| {
     accepted.map(|row| row.case(&folder)).collect()
 });
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "report.bin",
     "vcek.der",
     "vlek.der",
@@ -36,6 +36,7 @@ const NAMES: [&str; 12] = [
     "ak.pub",
     "ek.pub",
     "quote-sha256.msg",
+    "document.cose",
     "simulated.json",
     "simulated.sig",
 ];

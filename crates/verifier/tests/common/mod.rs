@@ -32,7 +32,10 @@ pub(crate) fn packaged() -> (PathBuf, Vec<Row>) {
     (folder, rows)
 }
 
-/// The SEV-SNP and TPM rows of the whole collection, where it is at hand.
+/// The TEEs whose rows are judged.
+const TEES: [&str; 3] = ["snp", "nitro", "tpm"];
+
+/// The rows of these TEEs in the whole collection, where it is at hand.
 pub(crate) fn collection() -> Option<(PathBuf, Vec<Row>)> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
     let folder = std::env::var_os("BURGRAVE_VECTORS").map_or_else(beside, PathBuf::from);
@@ -44,7 +47,7 @@ pub(crate) fn collection() -> Option<(PathBuf, Vec<Row>)> {
 
 fn rows(folder: &Path) -> Vec<Row> {
     let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let rows = manifest.as_array().unwrap().iter().filter(|row| row["tee"] == "snp" || row["tee"] == "tpm");
+    let rows = manifest.as_array().unwrap().iter().filter(|row| TEES.contains(&row["tee"].as_str().unwrap()));
     rows.map(|row| Row { id: row["id"].as_str().unwrap().to_owned(), json: row.clone() }).collect()
 }
 

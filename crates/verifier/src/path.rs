@@ -1,0 +1,177 @@
+//! Chains that come whole and in order, from a pinned root down to the key that signed (Nitro, NVIDIA): RFC 5280, section 6.1,
+//! over ECDSA.
+//!
+//! The signatures of a path are checked once and then known ([`KnownPaths`]); whether it is valid *now* is asked each time, so
+//! that a known path gives the same answer as a new one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest;
+use burgrave_types::Timestamp;
+use x509_cert::ext::pkix::KeyUsages;
+
+use crate::check::Stop;
+use crate::trust::Vendor;
+use crate::verification::Findings;
+use crate::x509::{Certificate, EC_PUBLIC_KEY, SECP384R1};
+use crate::{Cause, Input};
+
+/// Longer paths no vendor has.
+const LONGEST: usize = 16;
+const USAGE: &str = "RFC 5280, sections 4.2.1.3 and 4.2.1.9";
+const CONSTRAINTS: &str = "authorities that may sign certificates at this depth, then a P-384 signing key that is none; no \
+                           unknown critical extension";
+/// More paths than this are not remembered.
+const REMEMBERED: usize = 4096;
+
+/// How a TEE's module names the checks of its chain, and where the chain is defined.
+pub(crate) struct Rules {
+    /// Whose pinned roots anchor it.
+    pub(crate) vendor: Vendor,
+    pub(crate) chain: &'static str,
+    pub(crate) constraints: &'static str,
+    pub(crate) validity: &'static str,
+    pub(crate) reference: &'static str,
+}
+
+/// A path whose names, constraints and signatures hold, up to a certificate that came from the roots.
+#[derive(Debug)]
+pub(crate) struct Path {
+    /// The P-384 key at its end: an uncompressed point.
+    pub(crate) key: Vec<u8>,
+    /// The subject of the certificate at its end.
+    pub(crate) subject: String,
+    /// The first instant at which all of it is valid.
+    from: Timestamp,
+    /// The last one.
+    until: Timestamp,
+}
+
+/// Paths by the SHA-256 of all their certificates, the root's included: what such a digest names never changes.
+#[derive(Debug, Default)]
+pub(crate) struct KnownPaths(Mutex<HashMap<[u8; 32], Arc<Path>>>);
+
+impl KnownPaths {
+    fn find(&self, digest: &[u8; 32]) -> Option<Arc<Path>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Remembers a path. A full memory begins anew, which costs a few signatures and nothing else.
+    fn remember(&self, digest: [u8; 32], path: Arc<Path>) {
+        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if paths.len() >= REMEMBERED {
+            paths.clear();
+        }
+        paths.insert(digest, path);
+    }
+}
+
+/// Verifies `chain` (DER, root first, the signing key's certificate last). Its first certificate must be one of the roots,
+/// byte for byte.
+pub(crate) fn verify(
+    chain: &[&[u8]],
+    rules: &Rules,
+    input: &Input<'_>,
+    findings: &mut Findings,
+) -> Result<Arc<Path>, Stop> {
+    const EXPECTED: &str = "certificates that each sign the next, the first a pinned root";
+    let anchored =
+        chain.first().is_some_and(|root| input.roots.anchors_of(rules.vendor).any(|anchor| anchor.der() == *root));
+    if !anchored || chain.len() > LONGEST {
+        let root = chain.first().and_then(|root| Certificate::from_der(root));
+        let found = root.map_or_else(
+            || "no certificate at its head".to_owned(),
+            |root| format!("`{}`, which is not a pinned root's certificate", root.subject()),
+        );
+        return Err(findings.checks.stop((rules.chain, Cause::ChainUntrusted, rules.reference), EXPECTED, found));
+    }
+    let digest = digest_of(chain);
+    let known = input.roots.known_paths().find(&digest);
+    let (path, new) = match known {
+        Some(path) => {
+            let rule = (rules.constraints, Cause::ChainConstraint, USAGE);
+            findings.checks.record(rule, true, true, CONSTRAINTS, "as expected");
+            (path, None)
+        }
+        None => read(chain, rules, findings).map(|(path, certificates)| (Arc::new(path), Some(certificates)))?,
+    };
+    findings.checks.need(
+        (rules.validity, Cause::CertificateValidity, "RFC 5280, section 4.1.2.5"),
+        path.from <= input.at && input.at <= path.until,
+        format_args!("{} within the validity of every certificate of the chain", input.at),
+        format_args!("{} to {}", path.from, path.until),
+    )?;
+    if let Some(certificates) = new {
+        let unsigned = certificates.windows(2).find_map(|pair| match pair {
+            [issuer, subject] if !subject.is_ecdsa_signed_by(issuer) => Some(subject),
+            _ => None,
+        });
+        if let Some(unsigned) = unsigned {
+            let found = format!("`{}`, which `{}` did not sign", unsigned.subject(), unsigned.issuer());
+            return Err(findings.checks.stop((rules.chain, Cause::ChainSignature, rules.reference), EXPECTED, found));
+        }
+        input.roots.known_paths().remember(digest, Arc::clone(&path));
+    }
+    findings.checks.record((rules.chain, Cause::ChainUntrusted, rules.reference), true, true, EXPECTED, &path.subject);
+    findings.ends(path.until);
+    Ok(path)
+}
+
+/// Reads the certificates and checks all but signatures and time.
+fn read(chain: &[&[u8]], rules: &Rules, findings: &mut Findings) -> Result<(Path, Vec<Certificate>), Stop> {
+    let checks = &mut findings.checks;
+    let parsed: Option<Vec<_>> = chain.iter().map(|der| Certificate::from_der(der)).collect();
+    let malformed = (rules.chain, Cause::FormatMalformed, rules.reference);
+    let Some(certificates) = parsed else {
+        return Err(checks.stop(malformed, "certificates in DER", "something else among them"));
+    };
+    let Some((leaf, authorities)) = certificates.split_last() else {
+        return Err(checks.stop(malformed, "certificates", "none"));
+    };
+    let stray = certificates.windows(2).find_map(|pair| match pair {
+        [issuer, subject] if !subject.is_issued_by_name_of(issuer) => Some(subject),
+        _ => None,
+    });
+    if let Some(stray) = stray {
+        let found = format!("`{}`, whose issuer `{}` does not stand before it", stray.subject(), stray.issuer());
+        let rule = (rules.chain, Cause::ChainUntrusted, rules.reference);
+        return Err(checks.stop(rule, "certificates that each name the one before as issuer", found));
+    }
+    // Beneath the authority at `index` stand the authorities after it.
+    let below = |index: usize| u8::try_from(authorities.len() - 1 - index).unwrap_or(u8::MAX);
+    let misplaced = authorities
+        .iter()
+        .enumerate()
+        .find(|(index, authority)| !authority.is_authority(below(*index)))
+        .map(|(_, it)| it);
+    let signs = !leaf.claims_authority()
+        && leaf.allows(KeyUsages::DigitalSignature)
+        && leaf.key_algorithm() == (EC_PUBLIC_KEY, Some(SECP384R1));
+    let misplaced = misplaced
+        .or_else(|| certificates.iter().find(|certificate| certificate.has_unknown_critical_extension()))
+        .or_else(|| (!signs).then_some(leaf));
+    checks.need(
+        (rules.constraints, Cause::ChainConstraint, USAGE),
+        misplaced.is_none(),
+        CONSTRAINTS,
+        misplaced.map_or_else(|| "as expected".to_owned(), Certificate::subject),
+    )?;
+    let validity = certificates.iter().map(Certificate::validity);
+    let (from, until) = validity.fold(
+        (Timestamp::from_unix_secs(i64::MIN / 1000), Timestamp::from_unix_secs(i64::MAX / 1000)),
+        |(from, until), (first, last)| (from.max(first), until.min(last)),
+    );
+    Ok((Path { key: leaf.key().to_vec(), subject: leaf.subject(), from, until }, certificates))
+}
+
+fn digest_of(chain: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for der in chain {
+        context.update(&u64::try_from(der.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(der);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
