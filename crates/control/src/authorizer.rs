@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use burgrave_audit::Durability;
-use burgrave_policy::{AdminFacts, CandidateFacts, Context, Principal, Request, Resource};
+use burgrave_policy::{AdminFacts, CandidateFacts, Context, PolicySnapshot, Principal, Request, Resource};
 use burgrave_types::{
     DecisionId, InstanceId, Operation, Problem, ProblemCode, ResourceId, Revision, Segment, Standing, Timestamp,
 };
@@ -159,18 +159,22 @@ impl Control {
 
     /// Whether the administrator may administer this; recorded durably, whatever the answer.
     pub(crate) fn admin(&self, view: &View, admin: &AdminIdentity, resource: Resource) -> Result<Ruling, Problem> {
-        let facts = AdminFacts {
-            name: admin.name.clone(),
-            // A role that is no name can be no role that a policy speaks of.
-            roles: admin.roles.iter().filter_map(|role| role.parse::<Segment>().ok()).collect(),
-        };
-        let request = Request {
-            principal: Principal::Admin(&facts),
+        let facts = admin_facts(admin);
+        self.decide(view, &self.admin_request(&facts, resource), None, Durability::Durable)?.or_denied()
+    }
+
+    /// Whether the administrator might administer this under these policies. Nothing is recorded: it is no decision.
+    pub(crate) fn may_administer(&self, rules: &PolicySnapshot, admin: &AdminIdentity, resource: Resource) -> bool {
+        rules.authorize(&self.admin_request(&admin_facts(admin), resource)).allowed
+    }
+
+    fn admin_request<'a>(&self, facts: &'a AdminFacts, resource: Resource) -> Request<'a> {
+        Request {
+            principal: Principal::Admin(facts),
             operation: Operation::Administer,
             resource,
             context: Context { now: self.now(), attestation_age: None, node: self.node(), peer: None },
-        };
-        self.decide(view, &request, None, Durability::Durable)?.or_denied()
+        }
     }
 
     fn decide(
@@ -196,6 +200,12 @@ impl Control {
         self.record_decision(recorded, decision, durability)?;
         Ok(ruling)
     }
+}
+
+/// What policies know of an administrator. A role that is no name can be no role that a policy speaks of.
+fn admin_facts(admin: &AdminIdentity) -> AdminFacts {
+    let roles = admin.roles.iter().filter_map(|role| role.parse::<Segment>().ok()).collect();
+    AdminFacts { name: admin.name.clone(), roles }
 }
 
 /// What the one who is denied is told: that, not which policies came near, which is for administrators.

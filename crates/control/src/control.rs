@@ -1,7 +1,8 @@
 //! The one object that edges hold.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use burgrave_audit::AuditSink;
@@ -87,6 +88,10 @@ pub struct Control {
     events: broadcast::Sender<Event>,
     signer: ArcSwap<Signer>,
     started: Timestamp,
+    /// Changes whose events could not be written yet.
+    pub(crate) unrecorded: Mutex<VecDeque<burgrave_audit::Event>>,
+    /// Whether policies changed since released keys were last held against them.
+    pub(crate) policies_changed: AtomicBool,
     /// One change at a time is prepared: those of one node do not compete.
     pub(crate) writer: tokio::sync::Mutex<()>,
     follower: OnceLock<JoinHandle<()>>,
@@ -123,6 +128,9 @@ impl Control {
             events: broadcast::Sender::new(Self::EVENTS),
             signer: ArcSwap::from_pointee(signer),
             started: parts.clock.now(),
+            unrecorded: Mutex::default(),
+            // A process that ended between a change and what follows from it left that to be done.
+            policies_changed: AtomicBool::new(true),
             writer: tokio::sync::Mutex::new(()),
             follower: OnceLock::new(),
             parts,

@@ -3,10 +3,11 @@
 //! INVARIANT: a revision counts as applied only after the new view is in place, keys that it concerns are dropped from the
 //! cache, and every channel that it no longer permits is cut. Who waits for the revision can rely on all of that.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use burgrave_audit::{Change as Audited, Durability, Kind, RecordAction, RecordChange as AuditedRecord};
+use burgrave_audit::{Change as Audited, Durability, Event, Kind, RecordAction, RecordChange as AuditedRecord};
 use burgrave_ledger::{Expect as LedgerExpect, Feed, FeedItem, RecordPath, TransactError};
 use burgrave_types::{ChannelId, Problem, ProblemCode, Revision, Timestamp};
 
@@ -50,6 +51,7 @@ pub(crate) fn first_view(item: FeedItem, time: Timestamp) -> Result<View, StartE
 
 /// Follows the feed until the control is gone or the ledger no longer serves.
 pub(crate) async fn follow(control: Weak<Control>, mut feed: Feed) {
+    let _fence = FenceAtPanic(control.clone());
     loop {
         let item = feed.next().await;
         let Some(control) = control.upgrade() else { return };
@@ -60,6 +62,20 @@ pub(crate) async fn follow(control: Weak<Control>, mut feed: Feed) {
         if let Some(fault) = fault {
             control.fence(&fault);
             return;
+        }
+    }
+}
+
+/// Stops the node's service where the following ends by a panic: a view that nobody brings up to date must not be served
+/// from.
+struct FenceAtPanic(Weak<Control>);
+
+impl Drop for FenceAtPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(control) = self.0.upgrade()
+        {
+            control.fence("the node no longer follows its ledger");
         }
     }
 }
@@ -86,13 +102,36 @@ impl Control {
         let view = self.last_view();
         self.forget_keys(&before, &touched);
         self.cuts.put(revision, self.sweep_channels(&view, &touched));
+        self.end_links(&before, &view, &touched);
         self.tell(&before, &view, &touched);
+        if touched.policies {
+            self.policies_changed.store(true, Ordering::Release);
+        }
         let records = put_paths.into_iter().map(|path| (path, RecordAction::Put));
         let records = records.chain(delete_paths.into_iter().map(|path| (path, RecordAction::Delete)));
         let records = records.map(|(path, action)| AuditedRecord { path, action }).collect();
-        let recorded = self.record(Kind::Change(Audited { changer, revision, head, records }), Durability::Durable);
+        let event = Kind::Change(Audited { changer, revision, head, records });
+        self.unrecorded().push_back(Event::new(self.now(), self.node(), event));
+        self.record_changes();
         self.applied.send_replace(revision);
-        recorded.map_err(|problem| format!("revision {revision} could not be recorded: {}", problem.detail))
+        Ok(())
+    }
+
+    /// Writes the events of changes, in their order, as far as the audit log takes them. Until it does, nothing is granted:
+    /// decisions cannot be recorded either.
+    pub(crate) fn record_changes(&self) {
+        let mut waiting = self.unrecorded();
+        while let Some(event) = waiting.front() {
+            if let Err(error) = self.audit().record(event, Durability::Durable) {
+                tracing::error!(%error, "a change could not be recorded yet");
+                return;
+            }
+            waiting.pop_front();
+        }
+    }
+
+    fn unrecorded(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops derived keys whose versions or owners changed.
@@ -124,8 +163,9 @@ impl Control {
             Err(TransactError::Conflict { path, .. }) => return Err(CommitError::Conflict { path: path.to_string() }),
             Err(error) => {
                 tracing::error!(%error, "a change could not be made");
-                let problem = Problem::new(ProblemCode::Unavailable, format!("the change could not be made: {error}"))
-                    .with_fix("see `burgrave status` for the part that does not serve");
+                let problem = Problem::new(ProblemCode::Unavailable, "the ledger did not take the change").with_fix(
+                    "see `burgrave status` for the part that does not serve, and the node's log for the cause",
+                );
                 return Err(CommitError::Failed(problem));
             }
         };
@@ -133,6 +173,13 @@ impl Control {
         // INVARIANT: the sender is a part of `self`, so this fails only by the fence below.
         let _ = seen.wait_for(|revision| *revision >= applied.revision || self.fault().is_some()).await;
         self.view().map_err(CommitError::Failed)?;
+        if !self.unrecorded().is_empty() {
+            let detail =
+                format!("the change was made (revision {}), but the audit log could not be written", applied.revision);
+            let problem = Problem::new(ProblemCode::Unavailable, detail)
+                .with_fix("the node grants nothing until it can; the operator finds the cause in its log");
+            return Err(CommitError::Failed(problem));
+        }
         Ok(Committed { revision: applied.revision, cut: self.cuts.take(applied.revision) })
     }
 }

@@ -19,7 +19,7 @@ use crate::records::{
     EnclaveKeyRecord, EnclaveRecord, Entry, InstanceRecord, KeyRecord, KeyVersion, KeyVersionState, RecordedStanding,
     rotate,
 };
-use crate::view::View;
+use crate::view::{Touched, View};
 use crate::{AdminIdentity, Advice, Control, Notice, Residual, Revoked, Rotation};
 
 impl Control {
@@ -41,16 +41,16 @@ impl Control {
         let (committed, ending) = self
             .change(admin.name.as_str(), |view| {
                 let entry = view.instance(instance).ok_or_else(crate::authorizer::not_attested)?;
-                let mut ending = Ending::new(now);
+                let mut ending = Ending::new(now, reason);
                 ending.instance(entry);
                 let mut change = ending.take_change(view);
                 if let Some(enclave) = view.enclave_of(entry.record.enclave) {
-                    change = ending.bar(change, enclave, reason);
+                    change = ending.bar(change, enclave);
                 }
                 Ok((change, ending))
             })
             .await?;
-        Ok(self.ended(ending, committed, reason))
+        Ok(ended(ending, committed))
     }
 
     /// Ends an enclave: all its instances, and every attestation to come. The name can be deleted and registered again;
@@ -69,14 +69,14 @@ impl Control {
         let (committed, ending) = self
             .change(admin.name.as_str(), |view| {
                 let entry = crate::admin::registered(view, enclave)?;
-                let mut ending = Ending::new(now);
+                let mut ending = Ending::new(now, reason);
                 view.instances_of(entry.record.uid).for_each(|instance| ending.instance(instance));
                 let mut record = entry.record.clone();
                 record.revoked.get_or_insert(now);
                 Ok((ending.take_change(view).update(&record, entry.revision), ending))
             })
             .await?;
-        Ok(self.ended(ending, committed, reason))
+        Ok(ended(ending, committed))
     }
 
     /// Ends a release: the instances that run it, and every attestation of it to come.
@@ -101,18 +101,23 @@ impl Control {
                 if found.state != ReleaseState::Revoked {
                     found.step(ReleaseState::Revoked, now, admin.name.as_str());
                 }
-                let mut ending = Ending::new(now);
+                let mut ending = Ending::new(now, reason);
                 let running = view.instances_of(record.uid).filter(|instance| instance.record.release == *release);
                 running.for_each(|instance| ending.instance(instance));
                 Ok((ending.take_change(view).update(&record, entry.revision), ending))
             })
             .await?;
-        Ok(self.ended(ending, committed, reason))
+        Ok(ended(ending, committed))
     }
 
-    /// Tells those whose access ended, ends their links, and says what was done.
-    pub(crate) fn ended(&self, ending: Ending, committed: Committed, reason: &str) -> Revoked {
-        for id in &ending.instances {
+    /// Tells instances whose access a change ended, and ends their links.
+    pub(crate) fn end_links(&self, before: &View, after: &View, touched: &Touched) {
+        for id in &touched.instances {
+            let reason = match after.instance(*id).map(|entry| &entry.record.standing) {
+                Some(RecordedStanding::Revoked { reason, .. }) => reason.clone(),
+                None if before.instance(*id).is_some() => "its enclave was deleted".to_owned(),
+                _ => continue,
+            };
             let problem =
                 Problem::new(ProblemCode::Revoked, format!("the access of instance `{id}` was ended: {reason}"))
                     .with_fix("a new instance must attest, on a platform and of a release that are let in");
@@ -120,17 +125,21 @@ impl Control {
                 links.notify(*id, Notice::Revoked { reason: problem.clone() });
                 links.disconnect(*id, &problem);
             });
-            self.happened("instance.revoked", &id.to_string(), reason);
+            self.happened("instance.revoked", &id.to_string(), &reason);
         }
-        Revoked {
-            revision: committed.revision,
-            channels: committed.cut,
-            rotated: ending.rotated,
-            barred_platforms: ending.barred,
-            residual: ending.residual,
-            advice: ending.advice,
-            instances: ending.instances,
-        }
+    }
+}
+
+/// What a revocation did.
+pub(crate) fn ended(ending: Ending, committed: Committed) -> Revoked {
+    Revoked {
+        revision: committed.revision,
+        channels: committed.cut,
+        rotated: ending.rotated,
+        barred_platforms: ending.barred,
+        residual: ending.residual,
+        advice: ending.advice,
+        instances: ending.instances,
     }
 }
 
@@ -138,6 +147,7 @@ impl Control {
 #[derive(Default)]
 pub(crate) struct Ending {
     at: Timestamp,
+    reason: String,
     instances: Vec<InstanceId>,
     platforms: BTreeSet<HexBytes>,
     standings: Vec<(InstanceRecord, Revision)>,
@@ -159,8 +169,9 @@ struct Held {
 }
 
 impl Ending {
-    pub(crate) fn new(at: Timestamp) -> Self {
-        Self { at, ..Self::default() }
+    /// Nothing is ended yet; what will be, ends `at` that time for that reason.
+    pub(crate) fn new(at: Timestamp, reason: &str) -> Self {
+        Self { at, reason: reason.to_owned(), ..Self::default() }
     }
 
     /// Ends an instance.
@@ -168,7 +179,10 @@ impl Ending {
         if matches!(entry.record.standing, RecordedStanding::Revoked { .. }) {
             return;
         }
-        let record = InstanceRecord { standing: RecordedStanding::Revoked { at: self.at }, ..entry.record.clone() };
+        let record = InstanceRecord {
+            standing: RecordedStanding::Revoked { at: self.at, reason: self.reason.clone() },
+            ..entry.record.clone()
+        };
         self.standings.push((record, entry.revision));
         match &entry.record.platform_id {
             Some(platform) => drop(self.platforms.insert(platform.clone())),
@@ -248,10 +262,10 @@ impl Ending {
     }
 
     /// Bars the platforms of those who were ended from the enclave.
-    fn bar(&mut self, change: Change, enclave: &Entry<EnclaveRecord>, reason: &str) -> Change {
+    fn bar(&mut self, change: Change, enclave: &Entry<EnclaveRecord>) -> Change {
         let mut record = enclave.record.clone();
         for platform in &self.platforms {
-            if record.bar(platform, self.at, reason) {
+            if record.bar(platform, self.at, &self.reason) {
                 self.barred.push(platform.clone());
             }
         }

@@ -26,6 +26,10 @@ impl Control {
             // Nothing is granted to them in any case: their deadline is over. The next tick tries again.
             tracing::warn!(detail = problem.detail, "missed deadlines could not be recorded");
         }
+        self.record_changes();
+        if let Err(problem) = self.rotate_after_narrowing().await {
+            tracing::warn!(detail = problem.detail, "keys could not be rotated after a policy was narrowed");
+        }
         self.renew_signer().await;
     }
 

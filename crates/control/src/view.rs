@@ -138,7 +138,7 @@ impl View {
     /// How an instance stands at `now`: by its record, its registration, its release and its deadline, whichever is worst.
     pub(crate) fn standing(&self, entry: &InstanceEntry, now: Timestamp) -> Standing {
         let record = &entry.record;
-        if let RecordedStanding::Revoked { at } = record.standing {
+        if let RecordedStanding::Revoked { at, .. } = record.standing {
             return Standing::Revoked { at };
         }
         let Some(enclave) = self.enclave_of(record.enclave) else {
@@ -216,12 +216,7 @@ impl View {
         match change.body {
             Some(body) => {
                 let record: PolicyRecord = decode(change.path, body)?;
-                puts.push(burgrave_policy::PolicyRecord {
-                    id: record.id,
-                    tier: record.namespace.clone().map_or(Tier::Domain, Tier::Namespace),
-                    name: record.name.clone(),
-                    text: record.text.clone(),
-                });
+                puts.push(as_policy(&record));
                 self.policies.insert(record.id, Arc::new(Entry { record, revision: change.revision }));
             }
             None => {
@@ -262,5 +257,15 @@ impl View {
             None => self.enclave_keys.retain(|_, entry| entry.record.path() != change.path),
         }
         Ok(())
+    }
+}
+
+/// A stored policy as the engine takes it.
+pub(crate) fn as_policy(record: &PolicyRecord) -> burgrave_policy::PolicyRecord {
+    burgrave_policy::PolicyRecord {
+        id: record.id,
+        tier: record.namespace.clone().map_or(Tier::Domain, Tier::Namespace),
+        name: record.name.clone(),
+        text: record.text.clone(),
     }
 }

@@ -8,7 +8,7 @@ use burgrave_types::{EnclaveName, EnclaveUid, Problem, ProblemCode, Revision};
 use super::{check, if_match, no_enclave, of_enclave, page};
 use crate::commit::Change;
 use crate::records::{EnclaveRecord, Entry, PlatformBar};
-use crate::revocation::Ending;
+use crate::revocation::{Ending, ended};
 use crate::view::View;
 use crate::{
     AdminIdentity, Control, EnclaveChange, EnclaveView, NewEnclave, Page, Paged, PlatformBarView, ReleaseView, Revoked,
@@ -88,7 +88,7 @@ impl Control {
     ) -> Result<EnclaveView, Problem> {
         self.admin(&*self.view()?, admin, of_enclave(name)?)?;
         let now = self.now();
-        let (committed, (record, ending)) = self
+        let (committed, record) = self
             .change(admin.name.as_str(), |view| {
                 let entry = registered(view, name)?;
                 if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
@@ -98,7 +98,7 @@ impl Control {
                     record.reattest_every_secs = secs;
                 }
                 record.barred_platforms.retain(|bar| !change.lift_platforms.contains(&bar.platform));
-                let mut ending = Ending::new(now);
+                let mut ending = Ending::new(now, "its platform is no longer on the enclave's list");
                 if let Some(digests) = &change.tpm_ek_digests {
                     record.tpm_ek_digests = digests.clone();
                     for instance in view.instances_of(record.uid) {
@@ -109,13 +109,11 @@ impl Control {
                     }
                 }
                 let written = ending.take_change(view).update(&record, entry.revision);
-                Ok((written, (record, ending)))
+                Ok((written, record))
             })
             .await?;
         self.happened("enclave.changed", &name.to_string(), &format!("by {}", admin.name));
-        let revision = committed.revision;
-        self.ended(ending, committed, "its platform is no longer on the enclave's list");
-        Ok(self.show_enclave(&Entry { record, revision }))
+        Ok(self.show_enclave(&Entry { record, revision: committed.revision }))
     }
 
     /// Deletes an enclave: its instances end, and its keys can never be derived again. The name is free then.
@@ -134,7 +132,7 @@ impl Control {
             .change(admin.name.as_str(), |view| {
                 let entry = registered(view, name)?;
                 if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
-                let mut ending = Ending::new(now);
+                let mut ending = Ending::new(now, "its enclave was deleted");
                 let mut change = Change::new().delete(entry);
                 for instance in view.instances_of(entry.record.uid) {
                     ending.gone(instance);
@@ -147,7 +145,7 @@ impl Control {
             })
             .await?;
         self.happened("enclave.deleted", &name.to_string(), &format!("by {}", admin.name));
-        Ok(self.ended(ending, committed, &format!("the enclave `{name}` was deleted")))
+        Ok(ended(ending, committed))
     }
 
     /// What is shown of a registration.

@@ -1,5 +1,7 @@
 //! Policies.
 
+use std::sync::atomic::Ordering;
+
 use burgrave_policy::{Conditions, ResourceSelector, STANDING, Selector, SimpleRule, Tier, ValidPolicy, validate};
 use burgrave_types::{Operation, PolicyId, Problem, ProblemCode, Revision, Segment, Timestamp};
 
@@ -20,7 +22,12 @@ impl Control {
         let valid = checked(&policy)?;
         let id = PolicyId::random(self.random());
         let record = self.policy_record(admin, id, &policy, &valid);
-        let (committed, ()) = self.change(admin.name.as_str(), |_| Ok((Change::new().create(&record), ()))).await?;
+        let (committed, ()) = self
+            .change(admin.name.as_str(), |view| {
+                self.leaves_a_way_back(view, admin, &record)?;
+                Ok((Change::new().create(&record), ()))
+            })
+            .await?;
         self.policy_changed(admin, &id.to_string(), "created", &committed).await?;
         Ok(show(&Entry { record, revision: committed.revision }))
     }
@@ -48,6 +55,7 @@ impl Control {
                     return Err(Problem::new(ProblemCode::RequestInvalid, detail)
                         .with_fix("create it there, and delete this one"));
                 }
+                self.leaves_a_way_back(view, admin, &record)?;
                 Ok((Change::new().update(&record, entry.revision), ()))
             })
             .await?;
@@ -167,8 +175,20 @@ impl Control {
         }
     }
 
-    /// What else follows from a change of policy: keys that were released to those who may no longer have them begin a new
-    /// version.
+    /// Refuses a policy that would keep its own author from changing it back.
+    fn leaves_a_way_back(&self, view: &View, admin: &AdminIdentity, record: &PolicyRecord) -> Result<(), Problem> {
+        let tier = of_tier(record.namespace.as_ref());
+        let rules = view.rules.with_change([crate::view::as_policy(record)], [])?;
+        if self.may_administer(&rules, admin, tier) {
+            return Ok(());
+        }
+        let detail = "the policy would keep you from administering what it is stored in, and so from taking it back";
+        Err(Problem::new(ProblemCode::RequestInvalid, detail).with_fix(
+            "leave `administer` out of it: name the actions that you mean, e.g. `Burgrave::Action::\"useKey\"`",
+        ))
+    }
+
+    /// What else follows from a change of policy.
     async fn policy_changed(
         &self,
         admin: &AdminIdentity,
@@ -178,10 +198,18 @@ impl Control {
     ) -> Result<(), Problem> {
         let cut = committed.cut.len();
         self.happened("policy.changed", id, &format!("{what} by {}; {cut} channels cut", admin.name));
+        self.rotate_after_narrowing().await
+    }
+
+    /// Begins a new version of each key whose active version was given to somebody who may not have it any more.
+    pub(crate) async fn rotate_after_narrowing(&self) -> Result<(), Problem> {
+        if !self.policies_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
         let now = self.now();
-        let (_, ending) = self
-            .change(admin.name.as_str(), |view| {
-                let mut ending = Ending::new(now);
+        let rotated = self
+            .change("narrowed policy", |view| {
+                let mut ending = Ending::new(now, "a policy was narrowed");
                 for entry in view.instances.values() {
                     for resource in entry.record.released.keys() {
                         let request = self.request(entry, Operation::Derive, resource, None);
@@ -192,8 +220,10 @@ impl Control {
                 }
                 Ok((ending.rotate_exposed(view), ending))
             })
-            .await?;
-        for rotation in ending.rotations() {
+            .await
+            // The next tick tries again.
+            .inspect_err(|_| self.policies_changed.store(true, Ordering::Release))?;
+        for rotation in rotated.1.rotations() {
             self.happened("key.rotated", &rotation.resource.to_string(), &format!("version {}", rotation.version));
         }
         Ok(())

@@ -130,7 +130,7 @@ impl Control {
         if enclave.is_none_or(|enclave| enclave.uid != entry.record.enclave) {
             return Err(refuse::renewal("the identity key of this link is another enclave's").into());
         }
-        if let RecordedStanding::Revoked { at } = entry.record.standing {
+        if let RecordedStanding::Revoked { at, .. } = entry.record.standing {
             return Err(crate::authorizer::standing_problem(entry, burgrave_types::Standing::Revoked { at }).into());
         }
         if entry.record.sealing_key.as_bytes() != request.sealing_key {

@@ -42,7 +42,7 @@ pub(crate) struct InstanceRecord {
 }
 
 /// How an instance stands on record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum RecordedStanding {
     /// It was attested; whether that still holds, its deadline says.
@@ -50,7 +50,7 @@ pub(crate) enum RecordedStanding {
     /// It missed its deadline.
     Stale { since: Timestamp },
     /// Its access was ended.
-    Revoked { at: Timestamp },
+    Revoked { at: Timestamp, reason: String },
 }
 
 /// The TPM that proved an attestation key to be its own, and its counts at that time.

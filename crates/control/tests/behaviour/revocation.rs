@@ -1,0 +1,131 @@
+//! When a revocation has returned, it holds.
+
+use burgrave_attester::SimulatedAttester;
+use burgrave_control::{EnclaveChange, Notice};
+use burgrave_types::{Operation, ProblemCode, Standing};
+
+use crate::agent::Agent;
+use crate::node::{Node, hex, release, root};
+
+const STORAGE: &str = "keyspace/payments/storage";
+const PII: &str = "key/payments/pii";
+
+async fn node() -> Node {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    node.make_key(STORAGE).await;
+    node.make_key(PII).await;
+    node.allow(&format!("payments/api encrypt,decrypt,derive {STORAGE}")).await;
+    node.allow(&format!("payments/api encrypt,decrypt,derive {PII}")).await;
+    node
+}
+
+async fn gets_nothing(node: &Node, agent: &Agent, sealed: &[u8]) {
+    assert_eq!(agent.encrypt(node, STORAGE, b"x").await.unwrap_err().code, ProblemCode::Revoked);
+    assert_eq!(agent.decrypt(node, sealed).await.unwrap_err().code, ProblemCode::Revoked);
+    assert_eq!(agent.derive(node, STORAGE).await.unwrap_err().code, ProblemCode::Revoked);
+    let asked = node.control.evaluate(agent.id(), Operation::Encrypt, &STORAGE.parse().unwrap());
+    assert_eq!(asked.unwrap_err().code, ProblemCode::Revoked);
+    assert_eq!(node.control.resume(&agent.identity(node)).unwrap_err().code, ProblemCode::Revoked);
+}
+
+#[tokio::test]
+async fn a_revoked_instance_gets_nothing_at_once_and_what_it_was_given_is_rotated() {
+    let node = node().await;
+    let (mut one, other) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/api").await);
+    let sealed = one.encrypt(&node, STORAGE, b"old data").await.unwrap();
+    let (_, old_key) = one.derive(&node, STORAGE).await.unwrap();
+    one.derive(&node, PII).await.unwrap();
+    let revoked = node.control.revoke_instance(&root(), one.id(), "stolen").await.unwrap();
+    assert_eq!(revoked.instances, [one.id()]);
+    let mut rotated: Vec<_> = revoked.rotated.iter().map(|one| (one.resource.to_string(), one.version)).collect();
+    rotated.sort();
+    assert_eq!(rotated, [(PII.to_owned(), 2), (STORAGE.to_owned(), 2)]);
+    assert_eq!(revoked.residual.len(), 2);
+    assert!(revoked.residual.iter().all(|left| left.versions == [1] && left.held_by == [one.id()]));
+    assert_eq!(revoked.barred_platforms, [hex(&[9; 8])]);
+    gets_nothing(&node, &one, &sealed).await;
+    assert_eq!(*node.links.disconnected.lock().unwrap(), [one.id()]);
+    assert!(node.notices(one.id()).iter().any(|notice| matches!(notice, Notice::Revoked { .. })));
+    // The same code goes on under the new version, and still reads what was written before.
+    assert_eq!(other.decrypt(&node, &sealed).await.unwrap(), b"old data");
+    let (version, new_key) = other.derive(&node, STORAGE).await.unwrap();
+    assert_eq!(version, 2);
+    assert_ne!(new_key, old_key);
+    // It does not come back by attesting again, nor does another on its platform.
+    assert_eq!(one.attest(&node).await.unwrap_err().code, ProblemCode::Revoked);
+    let barred = Agent::new("payments/api").attest(&node).await.unwrap_err();
+    assert_eq!(barred.cause.as_deref(), Some("platform.barred"));
+    let elsewhere = SimulatedAttester::of_code("payments/api").platform_id(hex(&[8; 8]));
+    Agent::with("payments/api", elsewhere).attest(&node).await.unwrap();
+    let enclave = node.control.enclave(&root(), &one.enclave).await.unwrap();
+    let lift = EnclaveChange { lift_platforms: vec![hex(&[9; 8])], ..EnclaveChange::default() };
+    node.control.update_enclave(&root(), &one.enclave, Some(enclave.revision), lift).await.unwrap();
+    Agent::new("payments/api").attest(&node).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revocation_survives_a_restart() {
+    let node = node().await;
+    let agent = Agent::attested(&node, "payments/api").await;
+    let sealed = agent.encrypt(&node, STORAGE, b"data").await.unwrap();
+    node.control.revoke_instance(&root(), agent.id(), "stolen").await.unwrap();
+    let node = node.restart().await;
+    gets_nothing(&node, &agent, &sealed).await;
+}
+
+#[tokio::test]
+async fn where_no_platform_is_named_revoke_says_what_else_helps() {
+    let node = node().await;
+    let mut agent = Agent::with("payments/api", SimulatedAttester::of_code("payments/api"));
+    agent.attest(&node).await.unwrap();
+    let revoked = node.control.revoke_instance(&root(), agent.id(), "stolen").await.unwrap();
+    assert!(revoked.barred_platforms.is_empty());
+    assert!(revoked.advice[0].fix.contains("release revoke"), "{:?}", revoked.advice);
+}
+
+#[tokio::test]
+async fn a_revoked_enclave_ends_with_all_its_instances() {
+    let node = node().await;
+    let (one, two) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/api").await);
+    let sealed = one.encrypt(&node, STORAGE, b"data").await.unwrap();
+    let revoked = node.control.revoke_enclave(&root(), &one.enclave, "over").await.unwrap();
+    assert_eq!(revoked.instances.len(), 2);
+    for agent in [&one, &two] {
+        gets_nothing(&node, agent, &sealed).await;
+    }
+    let twice = node.control.revoke_enclave(&root(), &one.enclave, "over").await.unwrap();
+    assert!(twice.instances.is_empty());
+}
+
+#[tokio::test]
+async fn a_revoked_release_ends_those_who_run_it_and_no_others() {
+    let node = node().await;
+    let name = "payments/api".parse().unwrap();
+    let enclave = node.control.enclave(&root(), &name).await.unwrap();
+    node.control.add_release(&root(), &name, Some(enclave.revision), release("v2", "two")).await.unwrap();
+    let old = Agent::attested(&node, "payments/api").await;
+    let mut new = Agent::with("payments/api", SimulatedAttester::of_code("two"));
+    new.attest(&node).await.unwrap();
+    let revoked = node.control.revoke_release(&root(), &name, &"v1".parse().unwrap(), "flaw").await.unwrap();
+    assert_eq!(revoked.instances, [old.id()]);
+    assert_eq!(old.encrypt(&node, STORAGE, b"x").await.unwrap_err().code, ProblemCode::Revoked);
+    new.encrypt(&node, STORAGE, b"x").await.unwrap();
+    let again = Agent::new("payments/api").attest(&node).await.unwrap_err();
+    assert_eq!(again.cause.as_deref(), Some("measurement.unknown"));
+    let shown = node.control.instance(&root(), old.id()).await.unwrap();
+    assert!(matches!(shown.standing, Standing::Revoked { .. }));
+}
+
+#[tokio::test]
+async fn a_revocation_cuts_channels_on_the_way() {
+    let node = node().await;
+    node.register("payments/ledger").await;
+    node.allow("payments/api send payments/ledger").await;
+    node.allow("payments/ledger receive payments/ledger").await;
+    let (api, ledger) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/ledger").await);
+    let opened = node.control.open_channel(api.id(), &ledger.enclave).await.unwrap();
+    let revoked = node.control.revoke_instance(&root(), ledger.id(), "stolen").await.unwrap();
+    assert_eq!(revoked.channels, [opened.channel]);
+    assert_eq!(node.cuts().len(), 1);
+}

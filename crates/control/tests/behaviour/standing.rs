@@ -1,0 +1,114 @@
+//! Fresh, stale, and back: deadlines, reconnects, restarts.
+
+use std::time::Duration;
+
+use burgrave_control::Notice;
+use burgrave_types::{Operation, ProblemCode, Standing};
+
+use crate::agent::Agent;
+use crate::node::{INTERVAL, Node, root};
+
+const STORAGE: &str = "keyspace/payments/storage";
+
+async fn node() -> Node {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    node.make_key(STORAGE).await;
+    node.allow(&format!("payments/api encrypt,decrypt {STORAGE}")).await;
+    node
+}
+
+#[tokio::test]
+async fn a_stale_instance_gets_nothing_until_it_attests_again() {
+    let node = node().await;
+    let mut agent = Agent::attested(&node, "payments/api").await;
+    let sealed = agent.encrypt(&node, STORAGE, b"secret").await.unwrap();
+    node.advance(Duration::from_secs(INTERVAL * 3 / 2));
+    // The deadline holds by itself, before anything wrote it down.
+    for recorded in [false, true] {
+        if recorded {
+            node.control.tick().await;
+        }
+        assert_eq!(agent.encrypt(&node, STORAGE, b"secret").await.unwrap_err().code, ProblemCode::Stale);
+        assert_eq!(agent.decrypt(&node, &sealed).await.unwrap_err().code, ProblemCode::Stale);
+        assert_eq!(agent.derive(&node, STORAGE).await.unwrap_err().code, ProblemCode::Stale);
+        let asked = node.control.evaluate(agent.id(), Operation::Encrypt, &STORAGE.parse().unwrap());
+        assert_eq!(asked.unwrap_err().code, ProblemCode::Stale);
+        let channel = node.control.open_channel(agent.id(), &"payments/api".parse().unwrap()).await;
+        assert_eq!(channel.unwrap_err().code, ProblemCode::Stale);
+    }
+    let shown = node.control.instance(&root(), agent.id()).await.unwrap();
+    assert!(matches!(shown.standing, Standing::Stale { .. }), "{:?}", shown.standing);
+    let before = agent.id();
+    agent.attest(&node).await.unwrap();
+    assert_eq!(agent.id(), before);
+    assert_eq!(agent.decrypt(&node, &sealed).await.unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn an_instance_is_asked_to_attest_when_its_interval_is_over() {
+    let node = node().await;
+    let mut agent = Agent::attested(&node, "payments/api").await;
+    node.control.tick().await;
+    assert!(node.notices(agent.id()).is_empty());
+    node.advance(Duration::from_secs(INTERVAL));
+    node.control.tick().await;
+    node.control.tick().await;
+    let notices = node.notices(agent.id());
+    let [Notice::Reattest { challenge }] = notices.as_slice() else { panic!("one challenge, not {notices:?}") };
+    let request = agent.answer(node.trust.genesis_hash(), &challenge.nonce);
+    node.control.attest(request).await.unwrap();
+    node.advance(Duration::from_secs(INTERVAL));
+    assert!(agent.encrypt(&node, STORAGE, b"still fresh").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_reconnect_keeps_standing_and_deadline() {
+    let node = node().await;
+    let mut agent = Agent::new("payments/api");
+    let attested = agent.attest(&node).await.unwrap();
+    node.advance(Duration::from_secs(20));
+    let resumed = node.control.resume(&agent.identity(&node)).unwrap();
+    assert_eq!((resumed.instance, resumed.until), (attested.instance, attested.until));
+    assert_eq!(resumed.enclave.to_string(), "payments/api");
+    let identity = agent.identity(&node);
+    node.advance(Duration::from_secs(INTERVAL * 2));
+    assert_eq!(node.control.resume(&identity).unwrap_err().code, ProblemCode::Stale);
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_certificate_of_the_domain_resumes_nothing() {
+    let node = node().await;
+    let agent = Agent::attested(&node, "payments/api").await;
+    let mut identity = agent.identity(&node);
+    identity.spki_hash = burgrave_types::SpkiHash::from_bytes([1; 32]);
+    assert_eq!(node.control.resume(&identity).unwrap_err().code, ProblemCode::NotAttested);
+    let mut identity = agent.identity(&node);
+    identity.spiffe_id = "spiffe://example.org/payments/web".parse().unwrap();
+    assert_eq!(node.control.resume(&identity).unwrap_err().code, ProblemCode::NotAttested);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_all_state_and_renewals_are_proven_by_the_svid() {
+    let node = node().await;
+    let mut agent = Agent::attested(&node, "payments/api").await;
+    let sealed = agent.encrypt(&node, STORAGE, b"secret").await.unwrap();
+    node.advance(Duration::from_secs(INTERVAL));
+    let renewed = agent.attest(&node).await.unwrap();
+    node.advance(Duration::from_secs(INTERVAL));
+    let status = node.control.status(&root()).await.unwrap();
+    let (enclaves, policies) = (node.control.enclaves(&root(), &Default::default()).await.unwrap(), status.policies);
+
+    let node = node.restart().await;
+    assert_eq!(node.control.enclaves(&root(), &Default::default()).await.unwrap(), enclaves);
+    assert_eq!(node.control.status(&root()).await.unwrap().policies, policies);
+    // The record's own deadline is over, the renewal's is not; nobody wrote the instance off meanwhile.
+    node.control.tick().await;
+    let resumed = node.control.resume(&agent.identity(&node)).unwrap();
+    assert!(resumed.until <= renewed.until && renewed.until.since(resumed.until) < Duration::from_secs(1));
+    assert_eq!(agent.decrypt(&node, &sealed).await.unwrap(), b"secret");
+    node.advance(Duration::from_secs(INTERVAL * 3));
+    node.control.tick().await;
+    let shown = node.control.instance(&root(), agent.id()).await.unwrap();
+    assert!(matches!(shown.standing, Standing::Stale { .. }));
+}
