@@ -91,7 +91,7 @@ causes! {
     QeBinding = "qe.binding" authentic,
     /// The TDX module is not the vendor's.
     ModuleIdentity = "module.identity" authentic,
-    /// The TD's attributes are not taken.
+    /// The TD's or enclave's attributes are not taken.
     TdAttributes = "td.attributes" policy,
     /// A service TD is bound.
     ServiceTd = "service_td" policy,

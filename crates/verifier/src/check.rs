@@ -97,6 +97,11 @@ impl Checks {
         !self.0.iter().any(|check| check.fatal && !check.passed && !check.cause.is_policy())
     }
 
+    /// Adds the outcome of checks that were made before.
+    pub(crate) fn append(&mut self, checks: &[Check]) {
+        self.0.extend_from_slice(checks);
+    }
+
     pub(crate) fn into_vec(self) -> Vec<Check> {
         self.0
     }

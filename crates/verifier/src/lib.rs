@@ -4,7 +4,7 @@
 //! the evidence is authentic, whether the profile takes it, what it claims, how long that may be relied on, and how each
 //! check came out. [`appraise`] then finds the release whose reference value the claims match, or says what differed in the
 //! nearest one, and [`attestation_result`] writes the answer down as an EAR. A module per TEE; what is not there yet
-//! (TDX, SGX, CCA, NVIDIA, Azure) is refused.
+//! (CCA, NVIDIA) is refused.
 //!
 //! Left to others: fetching evidence (`burgrave-attester`) and collateral, the challenge and its freshness, which
 //! platforms and releases a registration lists (`burgrave-control`), signing of results (`burgrave-identity`). Nothing
@@ -40,10 +40,12 @@
 )]
 
 mod appraise;
+mod azure;
 mod cause;
 mod cbor;
 mod check;
 mod cose;
+pub mod dcap;
 pub mod files;
 mod nitro;
 mod path;
@@ -61,7 +63,7 @@ mod x509;
 pub use appraise::{Appraisal, Difference, appraise, reference_digest};
 pub use cause::Cause;
 pub use check::Check;
-pub use profile::{Profile, SnpProfile, TpmProfile, TpmTrust};
+pub use profile::{DcapProfile, Profile, SnpProfile, TdxProfile, TpmProfile, TpmTrust};
 pub use result::{EAT_PROFILE, ResultInputs, attestation_result};
 pub use trust::{Endorsement, Endorsements, Roots};
 pub use verification::{Expected, Input, Inspected, Verdict, Verification, detect, fuzz_verify, inspect, verify};

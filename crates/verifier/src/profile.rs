@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use burgrave_types::claims::TcbStatus;
 use serde::{Deserialize, Serialize};
 
+use crate::dcap::TdAttribute;
+
 /// The demands. The default is the strict profile; every knob loosens it or adds a demand, and an unknown one is an error.
 ///
 /// ```
@@ -30,6 +32,10 @@ pub struct Profile {
     pub snp: SnpProfile,
     /// Demands on TPMs alone.
     pub tpm: TpmProfile,
+    /// Demands on Intel's platforms, TDX and SGX.
+    pub dcap: DcapProfile,
+    /// Demands on TDX alone.
+    pub tdx: TdxProfile,
 }
 
 /// Demands on SEV-SNP.
@@ -64,6 +70,25 @@ pub enum TpmTrust {
     Listed,
 }
 
+/// Demands on Intel's platforms.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DcapProfile {
+    /// The lowest `tcbEvaluationDataNumber` of TCB info and quoting enclave identity that is taken: collateral older than a
+    /// TCB recovery that one cares about may still be valid.
+    pub min_tcb_evaluation_number: u32,
+}
+
+/// Demands on TDX.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TdxProfile {
+    /// Attributes of a TD that are taken beside the strict ones.
+    pub allow: BTreeSet<TdAttribute>,
+    /// Take a TD to which a service TD is bound.
+    pub allow_service_td: bool,
+}
+
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -74,6 +99,8 @@ impl Default for Profile {
             tcb_status: BTreeSet::from([TcbStatus::UpToDate, TcbStatus::VendorManaged]),
             snp: SnpProfile::default(),
             tpm: TpmProfile::default(),
+            dcap: DcapProfile::default(),
+            tdx: TdxProfile::default(),
         }
     }
 }

@@ -20,6 +20,16 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().ok()
     }
 
+    /// The next `N` bytes where they stand.
+    pub(crate) fn array_ref<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    /// Whatever has not been read.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(u8::from_be_bytes)
     }
@@ -34,6 +44,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u64_be(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn u16_le(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
     }
 
     pub(crate) fn u32_le(&mut self) -> Option<u32> {

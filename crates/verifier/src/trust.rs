@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use burgrave_types::EvidencePart;
 
-use crate::Cause;
 use crate::path::KnownPaths;
 use crate::tpm::AkProof;
 use crate::x509::{Certificate, Crl};
+use crate::{Cause, dcap};
 
 /// AMD's root keys (ARK) and the intermediates (ASK) beneath them; origin, licence and fingerprints in `roots/README.md`.
 const AMD_ROOTS: [&[u8]; 3] = [
@@ -23,7 +23,10 @@ const AMD_INTERMEDIATES: [&[u8]; 3] = [
 ];
 
 /// The roots that anchor one vendor's evidence and nothing else.
-const VENDOR_ROOTS: [(Vendor, &[u8]); 1] = [(Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der"))];
+const VENDOR_ROOTS: [(Vendor, &[u8]); 2] = [
+    (Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der")),
+    (Vendor::Intel, include_bytes!("../roots/intel-sgx-root-ca.der")),
+];
 
 static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
@@ -40,6 +43,8 @@ const MOST: usize = 64;
 pub(crate) enum Vendor {
     /// Amazon Web Services: Nitro Enclaves.
     Aws,
+    /// Intel: TDX and SGX.
+    Intel,
 }
 
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
@@ -52,8 +57,8 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, and that of AWS Nitro Enclaves.
-    /// TPM makers' roots are the domain's to configure ([`Roots::with`]).
+    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, that of AWS Nitro Enclaves, and
+    /// that of Intel SGX and TDX. TPM makers' roots are the domain's to configure ([`Roots::with`]).
     pub fn vendor() -> Self {
         VENDOR.clone()
     }
@@ -163,6 +168,10 @@ pub struct Endorsements {
     pub certificates: Vec<Certificate>,
     /// Revocation lists.
     pub crls: Vec<Crl>,
+    /// Collateral of Intel's platforms, for evidence that comes without.
+    pub collateral: Vec<Arc<dcap::Collateral>>,
+    /// What is kept between verifications of TDX and SGX evidence; none: each verification stands alone.
+    pub dcap: Option<Arc<dcap::Cache>>,
     /// What the node knows about the bond between a TPM's attestation key and its endorsement key.
     pub ak_proof: AkProof,
     /// Platforms that the registration lists: `platform_id` of the claims must be one of them. For a TPM this is the
@@ -179,6 +188,7 @@ impl Endorsements {
         }
         found.certificates.truncate(MOST);
         found.crls.truncate(MOST);
+        found.collateral.truncate(MOST);
         found
     }
 
@@ -186,7 +196,13 @@ impl Endorsements {
     pub(crate) fn and(mut self, others: &Self) -> Self {
         self.certificates.extend_from_slice(&others.certificates);
         self.crls.extend_from_slice(&others.crls);
-        Self { ak_proof: others.ak_proof.clone(), platforms: others.platforms.clone(), ..self }
+        self.collateral.extend_from_slice(&others.collateral);
+        Self {
+            ak_proof: others.ak_proof.clone(),
+            platforms: others.platforms.clone(),
+            dcap: others.dcap.clone(),
+            ..self
+        }
     }
 
     /// Sorts a file in; says whether it was an endorsement.
@@ -194,7 +210,10 @@ impl Endorsements {
         match Endorsement::read(bytes) {
             Endorsement::Certificates(certificates) => self.certificates.extend(certificates),
             Endorsement::Crl(crl) => self.crls.push(*crl),
-            Endorsement::Other => return false,
+            Endorsement::Other => match dcap::Collateral::parse(bytes) {
+                Ok(collateral) => self.collateral.push(Arc::new(collateral)),
+                Err(_) => return false,
+            },
         }
         true
     }
@@ -240,6 +259,15 @@ mod tests {
                 "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
             ]
         );
+    }
+
+    #[test]
+    fn the_root_of_intel_is_the_one_whose_fingerprint_is_known_and_signs_itself() {
+        let roots = Roots::vendor();
+        let intel: Vec<_> = roots.of_vendors.iter().filter(|(vendor, _)| *vendor == Vendor::Intel).collect();
+        let [(_, root)] = intel.as_slice() else { panic!("{} roots", intel.len()) };
+        assert_eq!(fingerprint(root), "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3");
+        assert!(root.is_ecdsa_signed_by(root));
     }
 
     #[test]

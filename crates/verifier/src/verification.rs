@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
-use crate::{Cause, Check, Endorsements, Profile, Roots, nitro, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Roots, azure, dcap, nitro, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -119,12 +119,14 @@ pub fn verify(input: &Input<'_>) -> Verification {
     let mut findings = Findings::default();
     let whole = match input.part.tee {
         Tee::Snp => snp::verify(input, &mut findings),
+        Tee::Tdx | Tee::Sgx => dcap::verify(input, &mut findings),
         Tee::Nitro => nitro::verify(input, &mut findings),
         Tee::Tpm => tpm::verify(input, &mut findings),
+        Tee::AzVtpm => azure::verify(input, &mut findings),
         Tee::Simulated => simulated::verify(input, &mut findings),
-        Tee::Tdx | Tee::Sgx | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
+        Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
             ("tee.supported", Cause::FormatAlgorithm, "this release"),
-            "snp, nitro, tpm or simulated",
+            "snp, tdx, sgx, nitro, tpm, az-vtpm or simulated",
             input.part.tee,
         )),
     };
@@ -163,12 +165,14 @@ fn platform_is_listed(input: &Input<'_>, findings: &mut Findings) {
 /// Which TEE items (file name → bytes) come from, by their names and shapes; `None` where no format is recognised.
 pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
     let has = |name: &str| items.contains_key(name);
-    if has("hcl-report.bin") {
+    if has("hcl-report.bin") || items.values().any(|bytes| azure::looks_like_report(bytes)) {
         Some(Tee::AzVtpm)
     } else if has(burgrave_types::simulated::REPORT_ITEM) {
         Some(Tee::Simulated)
     } else if has("document.cose") || items.values().any(|bytes| nitro::looks_like_document(bytes)) {
         Some(Tee::Nitro)
+    } else if let Some(tee) = items.values().find_map(|bytes| dcap::looks_like_quote(bytes)) {
+        Some(tee)
     } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
         Some(Tee::Tpm)
     } else if items.values().any(|bytes| snp::looks_like_report(bytes))
@@ -199,10 +203,12 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
     let mut findings = Findings::default();
     let read = match part.tee {
         Tee::Snp => snp::inspect(part, &mut findings),
+        Tee::Tdx | Tee::Sgx => dcap::inspect(part, &mut findings),
         Tee::Nitro => nitro::inspect(part, &mut findings),
         Tee::Tpm => tpm::inspect(part, &mut findings),
+        Tee::AzVtpm => azure::inspect(part, &mut findings),
         Tee::Simulated => simulated::inspect(part, &mut findings),
-        Tee::Tdx | Tee::Sgx | Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => {
+        Tee::Cca | Tee::NvidiaGpu => {
             return Err(Cause::FormatAlgorithm);
         }
     };
@@ -217,9 +223,20 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
 pub fn fuzz_verify(bytes: &[u8]) -> bool {
     let items = match burgrave_types::Evidence::decode(bytes) {
         Ok(evidence) => evidence.lead.items,
-        Err(_) => ["report.bin", "vcek.der", "quote.msg", "quote.sig", "ak.pub", "pcrs.json", "document.cose", "simulated.json"]
-            .map(|name| (name.to_owned(), bytes.to_vec()))
-            .into(),
+        Err(_) => [
+            "report.bin",
+            "vcek.der",
+            "quote.msg",
+            "quote.sig",
+            "ak.pub",
+            "pcrs.json",
+            "document.cose",
+            "simulated.json",
+            "quote.bin",
+            "collateral.json",
+        ]
+        .map(|name| (name.to_owned(), bytes.to_vec()))
+        .into(),
     };
     let (endorsements, profile, roots) = (Endorsements::default(), Profile::default(), Roots::none());
     let accepted = |tee: &Tee| {

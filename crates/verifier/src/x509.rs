@@ -7,14 +7,14 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
 };
 use burgrave_types::Timestamp;
-use const_oid::ObjectIdentifier;
+use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::{AnyRef, BitStringRef, Utf8StringRef};
 use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, KeyUsage, KeyUsages, SubjectAltName};
 use x509_cert::time::Time;
 
 /// `id-RSASSA-PSS` (RFC 8017, appendix C).
@@ -68,6 +68,11 @@ impl Certificate {
     /// The issuer's distinguished name, for people.
     pub fn issuer(&self) -> String {
         self.parsed.tbs_certificate().issuer().to_string()
+    }
+
+    /// The subject's common name, where there is exactly one text of that kind.
+    pub(crate) fn common_name(&self) -> Option<String> {
+        self.parsed.tbs_certificate().subject().common_name().ok()?.map(|name| name.value().into_owned())
     }
 
     pub(crate) fn is_issued_by_name_of(&self, issuer: &Self) -> bool {
@@ -150,7 +155,6 @@ impl Certificate {
 
     /// Whether any critical extension but the two that are looked at here stands in it.
     pub(crate) fn has_unknown_critical_extension(&self) -> bool {
-        use const_oid::AssociatedOid;
         let known = [BasicConstraints::OID, KeyUsage::OID];
         self.extensions().iter().any(|extension| extension.critical && !known.contains(&extension.extn_id))
     }
@@ -206,6 +210,26 @@ impl Crl {
     pub(crate) fn is_whole(&self) -> bool {
         let extensions = self.parsed.tbs_cert_list.crl_extensions.as_deref().unwrap_or(&[]);
         !extensions.iter().any(|extension| extension.critical)
+    }
+
+    /// The issuer's distinguished name, for people.
+    pub(crate) fn issuer(&self) -> String {
+        self.parsed.tbs_cert_list.issuer.to_string()
+    }
+
+    /// The list's number (RFC 5280, section 5.2.3), big endian without leading zeros; empty where it has none.
+    pub(crate) fn number(&self) -> Vec<u8> {
+        let extensions = self.parsed.tbs_cert_list.crl_extensions.as_deref().unwrap_or(&[]);
+        let number = extensions.iter().find(|extension| extension.extn_id == CrlNumber::OID);
+        let number = number.and_then(|extension| CrlNumber::from_der(extension.extn_value.as_bytes()).ok());
+        number
+            .map(|number| number.0.as_bytes().iter().copied().skip_while(|byte| *byte == 0).collect())
+            .unwrap_or_default()
+    }
+
+    /// As [`Certificate::is_ecdsa_signed_by`].
+    pub(crate) fn is_ecdsa_signed_by(&self, issuer: &Certificate) -> bool {
+        self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_ecdsa_signed(&self.der, issuer)
     }
 
     pub(crate) fn is_pss_signed_by(&self, issuer: &Certificate) -> bool {

@@ -33,7 +33,7 @@ pub(crate) fn packaged() -> (PathBuf, Vec<Row>) {
 }
 
 /// The TEEs whose rows are judged.
-const TEES: [&str; 3] = ["snp", "nitro", "tpm"];
+const TEES: [&str; 6] = ["snp", "tdx", "sgx", "nitro", "tpm", "az-vtpm"];
 
 /// The rows of these TEEs in the whole collection, where it is at hand.
 pub(crate) fn collection() -> Option<(PathBuf, Vec<Row>)> {
