@@ -9,3 +9,4 @@
 //! Threat notes: whatever comes in is hostile until proven otherwise, and bounded in any case: connections, bytes, time.
 
 pub mod link;
+pub mod rest;

@@ -1,12 +1,28 @@
 //! The OpenAPI 3.1 document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::problem::{self, ProblemDocument};
+
+/// What problems of a status mean, whichever route they come from.
+const PROBLEMS: &[(u16, &str)] = &[
+    (400, "The request is not what it must be; `errors` says where."),
+    (401, "No credential came, or it is nobody's."),
+    (403, "The policy does not let the caller do this."),
+    (404, "There is no such thing."),
+    (409, "It is there already, or its state does not allow this."),
+    (412, "It changed after it was read."),
+    (413, "The body is too long."),
+    (415, "The body is not JSON."),
+    (422, "The policy is not valid; `errors` says where."),
+    (428, "`If-Match` is missing."),
+    (429, "A limit is reached."),
+    (503, "The node, or the instance that is asked for, cannot serve this now."),
+];
 
 /// One route, as the document shows it.
 pub(super) struct Operation {
@@ -24,7 +40,7 @@ pub(super) struct Operation {
     content: Option<(&'static str, Value)>,
     /// Whether the answer carries an `ETag`.
     pub(super) tagged: bool,
-    problems: BTreeMap<u16, &'static str>,
+    problems: BTreeSet<u16>,
     schemas: BTreeMap<String, Value>,
 }
 
@@ -41,14 +57,14 @@ impl Operation {
             status: 200,
             content: None,
             tagged: false,
-            problems: BTreeMap::new(),
+            problems: BTreeSet::new(),
             schemas: BTreeMap::new(),
         }
     }
 
-    /// What a problem of this status means.
-    pub(super) fn problem(&mut self, status: u16, means: &'static str) {
-        self.problems.insert(status, means);
+    /// A status that its problems may have.
+    pub(super) fn problem(&mut self, status: u16) {
+        self.problems.insert(status);
     }
 
     /// The answer when all went well.
@@ -103,10 +119,8 @@ impl Operation {
             good.insert("headers".to_owned(), json!({"ETag": {"$ref": "#/components/headers/ETag"}}));
         }
         answers.insert(self.status.to_string(), good);
-        let reference = json!({"$ref": "#/components/schemas/ProblemDocument"});
-        for (status, means) in &self.problems {
-            let content = json!({problem::MEDIA_TYPE: {"schema": reference}});
-            answers.insert(status.to_string(), json!({"description": means, "content": content}));
+        for status in &self.problems {
+            answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/Problem{status}")}));
         }
         let mut operation = Map::new();
         let mut put = |name: &str, value: Value| drop(operation.insert(name.to_owned(), value));
@@ -138,6 +152,11 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         let method = operation.method.as_str().to_ascii_lowercase();
         paths.entry(operation.path).or_default().insert(method, operation.show());
     }
+    let content = json!({problem::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}});
+    let problems: Map<String, Value> = PROBLEMS
+        .iter()
+        .map(|(status, means)| (format!("Problem{status}"), json!({"description": means, "content": content})))
+        .collect();
     let etag = json!({"description": "The revision of the record, for `If-Match`.", "schema": {"type": "string"}});
     json!({
         "openapi": "3.1.0",
@@ -152,6 +171,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": problems,
             "headers": {"ETag": etag},
             "securitySchemes": {
                 "certificate": {"type": "mutualTLS", "description": "An administrator's client certificate."},

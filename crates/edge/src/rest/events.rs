@@ -81,7 +81,7 @@ impl Answer for EventStream {
     fn describe(operation: &mut Operation) {
         let schema = operation.schema::<Event>();
         operation.answer(200, "text/event-stream", schema);
-        operation.problem(429, "Too many watch already.");
+        operation.problem(429);
     }
 }
 
@@ -217,7 +217,9 @@ impl EventLog {
         let ring = self.ring();
         let end = ring.first + ring.events.len() as u64;
         let Some(last) = last else { return (end, false) };
-        let next = last.split_once('-').and_then(|(run, number)| Some((run.parse::<i64>().ok()?, number.parse::<u64>().ok()?.checked_add(1)?)));
+        let next = last
+            .split_once('-')
+            .and_then(|(run, number)| Some((run.parse::<i64>().ok()?, number.parse::<u64>().ok()?.checked_add(1)?)));
         match next {
             Some((run, next)) if run == self.run && (ring.first..=end).contains(&next) => (next, false),
             _ => (ring.first, true),

@@ -66,7 +66,8 @@ impl FromRequestParts<Arc<Shared>> for IfMatch {
             (Some(value), None) => value.to_str().ok().and_then(revision),
             _ => None,
         };
-        read.map(|revision| Self(Some(revision))).ok_or_else(|| Refusal::invalid("If-Match", "expected one entity tag as it was read, e.g. `\"17\"`"))
+        read.map(|revision| Self(Some(revision)))
+            .ok_or_else(|| Refusal::invalid("If-Match", "expected one entity tag as it was read, e.g. `\"17\"`"))
     }
 }
 

@@ -45,7 +45,10 @@ impl RestServer {
                 }
             };
             let Ok(slot) = self.slots.clone().try_acquire_owned() else {
-                tracing::warn!(limit = self.shared.limits.connections, "a client was turned away: too many connections");
+                tracing::warn!(
+                    limit = self.shared.limits.connections,
+                    "a client was turned away: too many connections"
+                );
                 continue;
             };
             let server = Arc::clone(self);
@@ -82,7 +85,8 @@ impl RestServer {
                 Err(error) => return tracing::debug!(%error, "a client certificate was refused"),
             },
         };
-        let service = service_fn(|request| answer(Arc::clone(&self.shared), self.router.clone(), peer.clone(), request));
+        let service =
+            service_fn(|request| answer(Arc::clone(&self.shared), self.router.clone(), peer.clone(), request));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(MAX_HEADERS);
         builder

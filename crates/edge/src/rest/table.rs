@@ -112,24 +112,24 @@ impl Part for State<Arc<Shared>> {
 impl Part for Admin {
     fn describe(operation: &mut Operation) {
         operation.login = true;
-        operation.problem(401, "No credential came, or it is nobody's.");
-        operation.problem(403, "The policy does not let the caller do this.");
-        operation.problem(503, "The node cannot serve this now.");
+        operation.problem(401);
+        operation.problem(403);
+        operation.problem(503);
     }
 }
 
 impl Part for MaybeAdmin {
     fn describe(operation: &mut Operation) {
-        operation.problem(401, "More is asked than anybody may see, and no credential came.");
-        operation.problem(403, "The policy does not let the caller see more.");
-        operation.problem(503, "The node cannot serve this now.");
+        operation.problem(401);
+        operation.problem(403);
+        operation.problem(503);
     }
 }
 
 impl<T: ToSchema> Part for At<T> {
     fn describe(operation: &mut Operation) {
         operation.parameters::<T>("path");
-        operation.problem(404, "There is no such thing.");
+        operation.problem(404);
     }
 }
 
@@ -147,8 +147,8 @@ impl Part for IfMatch {
             json!({"type": "string", "examples": ["\"17\""]}),
             true,
         );
-        operation.problem(412, "It changed after it was read.");
-        operation.problem(428, "`If-Match` is missing.");
+        operation.problem(412);
+        operation.problem(428);
     }
 }
 
@@ -156,8 +156,10 @@ impl<T: ToSchema> Part for Body<T> {
     fn describe(operation: &mut Operation) {
         let schema = operation.schema::<T>();
         operation.body = Some(schema);
-        operation.problem(413, "The body is too long.");
-        operation.problem(415, "The body is not JSON.");
+        operation.problem(409);
+        operation.problem(422);
+        operation.problem(413);
+        operation.problem(415);
     }
 }
 
@@ -169,7 +171,7 @@ pub(super) trait Answer {
 impl<A: Answer> Answer for Result<A, Refusal> {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
-        operation.problem(400, "The request is not what it must be; `errors` says where.");
+        operation.problem(400);
     }
 }
 
@@ -193,7 +195,6 @@ impl<T: ToSchema + Serialize> Answer for Created<T> {
         let schema = operation.schema::<T>();
         operation.answer(201, "application/json", schema);
         operation.tagged = true;
-        operation.problem(409, "The name is taken.");
     }
 }
 
@@ -205,7 +206,8 @@ impl<T: ToSchema + Serialize> Answer for Listed<T> {
             ("next", json!({"type": "string", "description": "`page_token` of the next page; absent on the last."})),
             ("revision", revision),
         ];
-        let properties: Map<String, Value> = properties.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect();
+        let properties: Map<String, Value> =
+            properties.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect();
         let schema = json!({"type": "object", "required": ["items", "revision"], "properties": properties});
         operation.answer(200, "application/json", schema);
     }
@@ -226,7 +228,7 @@ impl Answer for Done {
 
 impl Answer for Text {
     fn describe(operation: &mut Operation) {
-        operation.answer(200, "text/plain", json!({"type": "string"}));
+        operation.answer(200, "text/*", json!({"type": "string"}));
     }
 }
 

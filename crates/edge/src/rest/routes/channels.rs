@@ -1,7 +1,7 @@
 //! Channels that are open.
 
 use burgrave_types::ChannelId;
-use burgrave_types::api::ChannelView;
+use burgrave_types::api::{ChannelView, CutRequest};
 use http::Method;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::PageQuery;
 use crate::rest::answer::{Done, Listed};
 use crate::rest::auth::Admin;
-use crate::rest::extract::{Asked, At};
+use crate::rest::extract::{Asked, At, Body};
 use crate::rest::problem::Refusal;
 use crate::rest::table::Table;
 
@@ -34,7 +34,7 @@ async fn list(admin: Admin, Asked(query): Asked<PageQuery>) -> Result<Listed<Cha
     Ok(Listed(admin.control().channels(&admin.identity, &query.page()).await?))
 }
 
-async fn cut(admin: Admin, At(path): At<ChannelPath>) -> Result<Done, Refusal> {
-    admin.control().cut_channel(&admin.identity, path.id).await?;
+async fn cut(admin: Admin, At(path): At<ChannelPath>, Body(request): Body<CutRequest>) -> Result<Done, Refusal> {
+    admin.control().cut_channel(&admin.identity, path.id, &request.reason).await?;
     Ok(Done)
 }

@@ -1,6 +1,8 @@
 //! Registrations and their releases.
 
-use burgrave_types::api::{EnclaveChange, EnclaveView, NewEnclave, NewRelease, ReleaseStateChange, Revoked, RevokeRequest};
+use burgrave_types::api::{
+    EnclaveChange, EnclaveView, NewEnclave, NewRelease, ReleaseStateChange, RevokeRequest, Revoked,
+};
 use burgrave_types::{EnclaveName, Segment};
 use http::Method;
 use serde::Deserialize;
@@ -20,7 +22,13 @@ pub(super) fn routes(table: Table) -> Table {
         .route(Method::POST, "/v1/enclaves", "createEnclave", "Registers an enclave.", create)
         .route(Method::GET, one, "showEnclave", "One enclave.", show)
         .route(Method::PATCH, one, "updateEnclave", "Changes an enclave; what is absent stays.", update)
-        .route(Method::DELETE, one, "deleteEnclave", "Deletes an enclave: its instances end, its keys are gone.", delete)
+        .route(
+            Method::DELETE,
+            one,
+            "deleteEnclave",
+            "Deletes an enclave: its instances end, its keys are gone.",
+            delete,
+        )
         .route(
             Method::POST,
             "/v1/enclaves/{namespace}/{name}/revoke",

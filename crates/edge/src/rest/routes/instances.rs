@@ -1,6 +1,6 @@
 //! Instances.
 
-use burgrave_types::api::{InstanceFilter, InstanceView, Revoked, RevokeRequest};
+use burgrave_types::api::{InstanceFilter, InstanceView, RevokeRequest, Revoked};
 use burgrave_types::{EnclaveName, InstanceId};
 use http::Method;
 use serde::Deserialize;

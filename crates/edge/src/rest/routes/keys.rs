@@ -33,7 +33,13 @@ pub(super) fn routes(table: Table) -> Table {
             "Begins a new version; the one before only decrypts from then on.",
             rotate,
         )
-        .route(Method::DELETE, one, "deleteKey", "Deletes it: what was written under it can never be read again.", delete)
+        .route(
+            Method::DELETE,
+            one,
+            "deleteKey",
+            "Deletes it: what was written under it can never be read again.",
+            delete,
+        )
 }
 
 /// A key's name.

@@ -17,7 +17,12 @@ use super::table::Table;
 /// All routes.
 pub(super) fn table() -> Table {
     let groups = [
-        node::routes, enclaves::routes, instances::routes, policies::routes, keys::routes, channels::routes,
+        node::routes,
+        enclaves::routes,
+        instances::routes,
+        policies::routes,
+        keys::routes,
+        channels::routes,
         decisions::routes,
     ];
     groups.into_iter().fold(Table::default(), |table, group| group(table))

@@ -1,7 +1,7 @@
 //! Policies and simple rules.
 
 use burgrave_types::PolicyId;
-use burgrave_types::api::{NewPolicy, PolicyView, SimplePermit};
+use burgrave_types::api::{NewPolicy, NewRule, PolicyView};
 use http::Method;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -32,7 +32,13 @@ pub(super) fn routes(table: Table) -> Table {
             validate,
         )
         .route(Method::GET, one, "showPolicy", "One policy.", show)
-        .route(Method::PUT, one, "replacePolicy", "Replaces a policy. When this is answered, the new one holds.", replace)
+        .route(
+            Method::PUT,
+            one,
+            "replacePolicy",
+            "Replaces a policy. When this is answered, the new one holds.",
+            replace,
+        )
         .route(
             Method::DELETE,
             one,
@@ -87,6 +93,6 @@ async fn delete(admin: Admin, At(path): At<PolicyPath>, IfMatch(revision): IfMat
     Ok(Done)
 }
 
-async fn create_rule(admin: Admin, Body(rule): Body<SimplePermit>) -> Result<Created<PolicyView>, Refusal> {
-    Ok(Created(admin.control().allow(&admin.identity, rule).await?))
+async fn create_rule(admin: Admin, Body(rule): Body<NewRule>) -> Result<Created<PolicyView>, Refusal> {
+    Ok(Created(admin.control().create_rule(&admin.identity, rule).await?))
 }
