@@ -67,12 +67,14 @@ impl Connection {
         &self.server
     }
 
-    /// Asks, and reads the whole answer as JSON.
+    /// Asks, and reads the whole answer as JSON; where there is nothing to say (204), `null`.
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Problem> {
         let work = async {
             let response = self.send(&call).await?;
+            let nothing = response.status() == StatusCode::NO_CONTENT;
             let body = self.body(response).await?;
-            serde_json::from_slice(&body).map_err(|error| {
+            let json: &[u8] = if nothing { b"null" } else { &body };
+            serde_json::from_slice(json).map_err(|error| {
                 Problem::new(
                     ProblemCode::Protocol,
                     format!("`{}` answered `{}` with what is not its answer: {error}", self.server.url, call.path),

@@ -6,7 +6,7 @@ use burgrave_identity::{DomainTrust, VerifiedIdentity};
 use burgrave_types::api::{
     AuthorizeRequest, Can, ChannelView, CutRequest, DecisionFilter, DecisionView, DomainInfo, EnclaveChange,
     EnclaveView, InstanceFilter, InstanceView, KeyVersionView, KeyView, NewEnclave, NewKey, NewPolicy, NewRelease,
-    Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest, SimplePermit, Status, Why,
+    NewRule, Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest, Status, Why,
 };
 use burgrave_types::{
     ChannelId, DecisionId, EnclaveName, InstanceId, PolicyId, Problem, ProblemCode, ReleaseState, ResourceId, Revision,
@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// `POST /v1/rules`: stores a simple rule as the policy that says the same.
-    pub async fn create_rule(&self, rule: &SimplePermit) -> Result<PolicyView, Problem> {
+    pub async fn create_rule(&self, rule: &NewRule) -> Result<PolicyView, Problem> {
         self.send(Method::POST, "/v1/rules".into(), rule, None).await
     }
 
