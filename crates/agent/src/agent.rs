@@ -419,7 +419,7 @@ impl Shared {
                 format!("the node granted `{}` with `{peer}`, which is not what was asked for", grant.grant().channel);
             return Err(Problem::new(ProblemCode::Protocol, detail));
         }
-        let secret = sealed::open_channel_secret(&self.identity, &grant, &offer.sealed_secret)?;
+        let secret = sealed::open_channel_secret(&self.identity, &grant, role, &offer.sealed_secret)?;
         let credential = self.identity.svid().ok_or_else(|| self.why_not())?;
         let setup = Setup { grant, secret, trust, credential };
         let mut accepted = lock(&self.accepted);

@@ -1,9 +1,10 @@
 //! What is sealed to this instance, opened.
 
-use burgrave_channel::SignedGrant;
+use burgrave_channel::{Role, SignedGrant};
 use burgrave_identity::spki_hash;
 use burgrave_seal::hpke::{Psk, Sealed, SealedInfo, SealedKind};
-use burgrave_types::{InstanceId, Problem, ProblemCode, Secret, SpkiHash};
+use burgrave_types::{InstanceId, Problem, ProblemCode, Secret};
+use zeroize::Zeroizing;
 
 use crate::identity::Identity;
 
@@ -38,24 +39,16 @@ pub(crate) fn open_key(
     open_with_instance_key(identity, &info, sealed)
 }
 
-/// The secret of a granted channel.
+/// The secret of a granted channel, for the side of `role`.
 pub(crate) fn open_channel_secret(
     identity: &Identity,
     grant: &SignedGrant,
+    role: Role,
     sealed: &[u8],
 ) -> Result<Secret<[u8; 32]>, Problem> {
-    let digest = grant.digest();
-    let grant = grant.grant();
-    let (sender, receiver): (SpkiHash, SpkiHash) = (grant.initiator.spki_hash, grant.acceptor.spki_hash);
-    let info = SealedInfo {
-        kind: SealedKind::ChannelSecret,
-        id: grant.channel.as_bytes(),
-        sender,
-        receiver,
-        digest: digest.as_bytes(),
-        version: 1,
-    };
-    open_with_instance_key(identity, &info, sealed)
+    let key = identity.instance_key().ok_or_else(missing)?;
+    burgrave_channel::open_channel_secret(sealed, grant, role, &identity.sealing, &key)
+        .map_err(|error| refused(SealedKind::ChannelSecret, &error.to_string()))
 }
 
 fn open_with_instance_key(
@@ -63,8 +56,6 @@ fn open_with_instance_key(
     info: &SealedInfo<'_>,
     sealed: &[u8],
 ) -> Result<Secret<[u8; 32]>, Problem> {
-    let missing =
-        || Problem::new(ProblemCode::NotAttested, "this agent holds no instance key").with_fix("attest first");
     let (key, instance) = (identity.instance_key().ok_or_else(missing)?, identity.instance().ok_or_else(missing)?);
     open(identity, Some(Psk { psk: &key, id: instance.as_bytes() }), info, sealed)
 }
@@ -75,19 +66,20 @@ fn open(
     info: &SealedInfo<'_>,
     sealed: &[u8],
 ) -> Result<Secret<[u8; 32]>, Problem> {
-    let kind = info.kind.as_str();
-    let refused = |why: &str| {
-        Problem::new(
-            ProblemCode::Protocol,
-            format!("the {kind} that the node sealed to this instance is refused: {why}"),
-        )
-        .with_fix("if it happens again, the node or what is between is not to be trusted: tell its operator")
-    };
+    let refused = |why: &str| refused(info.kind, why);
     let sealed = Sealed::from_bytes(sealed).map_err(|error| refused(&error.to_string()))?;
     let opened =
         identity.sealing.open(psk, &info.encode(), &[], &sealed).map_err(|error| refused(&error.to_string()))?;
-    let key = zeroize::Zeroizing::new(
-        <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| refused("it has not 32 bytes"))?,
-    );
-    Ok(Secret::new(*key))
+    let key = <[u8; 32]>::try_from(opened.expose().as_slice()).map_err(|_| refused("it has not 32 bytes"))?;
+    Ok(Secret::new(*Zeroizing::new(key)))
+}
+
+fn missing() -> Problem {
+    Problem::new(ProblemCode::NotAttested, "this agent holds no instance key").with_fix("attest first")
+}
+
+fn refused(kind: SealedKind, why: &str) -> Problem {
+    let detail = format!("the {} that the node sealed to this instance is refused: {why}", kind.as_str());
+    Problem::new(ProblemCode::Protocol, detail)
+        .with_fix("if it happens again, the node or what is between is not to be trusted: tell its operator")
 }
