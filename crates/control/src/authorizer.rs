@@ -28,6 +28,8 @@ pub(crate) struct Ruling {
     pub(crate) determining: Vec<String>,
     pub(crate) valid_until: Timestamp,
     pub(crate) revision: Revision,
+    /// When time alone may change the answer of the policies.
+    pub(crate) turns: Option<Timestamp>,
     /// What the caller is told of a denial.
     denial: String,
 }
@@ -107,7 +109,8 @@ impl Control {
         Ok(ruling)
     }
 
-    /// Whether something that was allowed still is, under this view. Only a denial is recorded.
+    /// Whether something that was allowed still is, under this view, and when time alone may change that. Only a denial is
+    /// recorded.
     pub(crate) fn permitted(
         &self,
         view: &View,
@@ -115,11 +118,12 @@ impl Control {
         operation: Operation,
         resource: &ResourceId,
         peer: Option<&InstanceEntry>,
-    ) -> Result<(), Problem> {
-        if view.rules.authorize(&self.request(entry, operation, resource, peer)).allowed {
-            return Ok(());
+    ) -> Result<Option<Timestamp>, Problem> {
+        let decision = view.rules.authorize(&self.request(entry, operation, resource, peer));
+        if decision.allowed {
+            return Ok(decision.valid_until);
         }
-        self.rule(view, entry, operation, resource, peer, Durability::Batched)?.or_denied().map(drop)
+        Ok(self.rule(view, entry, operation, resource, peer, Durability::Batched)?.or_denied()?.turns)
     }
 
     /// The question whether an instance may do something now.
@@ -195,6 +199,7 @@ impl Control {
             determining: recorded.event.determining.clone(),
             valid_until,
             revision: view.revision,
+            turns: decision.valid_until,
             denial: denial(request, &decision),
         };
         self.record_decision(recorded, decision, durability)?;

@@ -10,6 +10,22 @@
 //! (`burgrave-keyring`), the policy language (`burgrave-policy`), evidence (`burgrave-verifier`). Time and randomness come in
 //! as arguments.
 //!
+//! ```no_run
+//! # use std::sync::Arc;
+//! use burgrave_control::{AdminIdentity, Control, LinkDirectory, NewRule, Parts, RuleEffect};
+//!
+//! # async fn serve(parts: Parts, links: Arc<dyn LinkDirectory>) -> Result<(), Box<dyn std::error::Error>> {
+//! let control = Control::start(parts).await?;
+//! control.set_links(links);
+//! let admin = AdminIdentity { name: "root".parse()?, roles: vec!["admin".to_owned()] };
+//! let rule = "payments/api decrypt key/payments/pii max-age=1h".to_owned();
+//! let policy = control.create_rule(&admin, NewRule { effect: RuleEffect::Allow, rule, description: String::new() }).await?;
+//! // From here on every decision is made under it; without it, and after this, under it no longer.
+//! control.delete_policy(&admin, policy.id, Some(policy.revision)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Threat notes: a decision is denied unless a policy permits it, and whenever something fails: a standing that has run
 //! out, a view that is behind, an audit log that cannot be written. An enclave that is not registered is refused in the
 //! same words as one that is not let in. Secrets leave only sealed to the key that was attested, or as the plaintext that
@@ -46,6 +62,14 @@ mod status;
 mod tick;
 mod view;
 mod why;
+
+/// Decoders, as functions that a fuzzer can call.
+pub mod fuzz {
+    /// Reads `bytes` as a record of each kind.
+    pub fn record(bytes: &[u8]) {
+        crate::records::read_as_each_kind(bytes);
+    }
+}
 
 pub use api::*;
 pub use control::{Control, Parts, StartError};

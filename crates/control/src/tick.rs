@@ -1,6 +1,7 @@
 //! What time alone does: deadlines, renewals, forgetting.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use burgrave_types::{InstanceId, Problem, Standing, Timestamp};
 
@@ -8,8 +9,14 @@ use crate::Control;
 use crate::attestation::lifetime;
 use crate::commit::Change;
 use crate::live::InstanceEntry;
-use crate::records::{InstanceRecord, RecordedStanding};
+use crate::records::{InstanceRecord, RecordedStanding, Stored};
 use crate::view::View;
+
+/// How long a stale instance stays on record.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Instances that one change forgets, at most.
+const FORGOTTEN_AT_ONCE: usize = 256;
 
 impl Control {
     /// Does what is due: instances past their deadline become stale and their channels are cut, re-attestations are
@@ -26,11 +33,37 @@ impl Control {
             // Nothing is granted to them in any case: their deadline is over. The next tick tries again.
             tracing::warn!(detail = problem.detail, "missed deadlines could not be recorded");
         }
+        if let Err(problem) = self.forget_gone(&view).await {
+            tracing::warn!(detail = problem.detail, "records of instances gone for long could not be dropped");
+        }
         self.record_changes();
         if let Err(problem) = self.rotate_after_narrowing().await {
             tracing::warn!(detail = problem.detail, "keys could not be rotated after a policy was narrowed");
         }
         self.renew_signer().await;
+    }
+
+    /// Drops the records of instances that have been gone for long and hold no key: each start of an agent makes a new one.
+    async fn forget_gone(&self, view: &View) -> Result<(), Problem> {
+        let now = self.now();
+        let gone = |entry: &&Arc<InstanceEntry>| {
+            let long =
+                matches!(entry.record.standing, RecordedStanding::Stale { since } if now >= since + FORGOTTEN_AFTER);
+            long && entry.record.released.is_empty() && !self.is_linked(entry.record.id)
+        };
+        let ids: Vec<InstanceId> =
+            view.instances.values().filter(gone).map(|entry| entry.record.id).take(FORGOTTEN_AT_ONCE).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let written = self.change("instances gone for long", |view| {
+            let mut change = Change::new();
+            for entry in ids.iter().filter_map(|id| view.instance(*id)).filter(gone) {
+                change.delete_at(entry.record.path(), entry.revision);
+            }
+            Ok((change, ()))
+        });
+        written.await.map(drop)
     }
 
     /// Asks instances to attest again whose interval is over; every quarter of it until they do.

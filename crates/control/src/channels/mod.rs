@@ -48,7 +48,7 @@ impl Control {
         for to in self.linked_instances(&view, peer, initiator) {
             let channel = self.new_channel(&view, &from, &to);
             match self.both_sides(&view, &channel) {
-                Ok(()) => return self.grant(channel, &from, &to).await,
+                Ok(turns) => return self.grant(OpenChannel { turns, ..channel }, &from, &to).await,
                 Err(problem) => drop(denial.get_or_insert(problem)),
             }
         }
@@ -117,6 +117,7 @@ impl Control {
             opened: self.now(),
             not_after: self.now() + LIFETIME,
             revision: view.revision,
+            turns: None,
         }
     }
 
@@ -131,7 +132,9 @@ impl Control {
         let made = self.make_grant(&channel, from, to).await;
         // INVARIANT: it is in the table before the newest view is asked, so that a change either is seen here or sees it.
         let permitted = made.and_then(|opened| {
-            self.still_permitted(&*self.view()?, &channel)?;
+            let view = self.view()?;
+            let turns = self.still_permitted(&view, &channel)?;
+            self.channel_table().decided(channel.id, view.revision, turns);
             self.record(Kind::Channel(channel.event(ChannelStep::Opened, None)), Durability::Durable)?;
             Ok(opened)
         });

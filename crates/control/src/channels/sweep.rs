@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burgrave_audit::{ChannelStep, Durability, Kind};
-use burgrave_types::{ChannelId, Operation, Problem, ProblemCode, ResourceId};
+use burgrave_types::{ChannelId, Operation, Problem, ProblemCode, ResourceId, Timestamp};
 
 use super::table::OpenChannel;
 use crate::Control;
@@ -21,27 +21,29 @@ impl Control {
         };
         let mut cut = Vec::new();
         for channel in channels {
-            if let Err(reason) = self.still_permitted(view, &channel)
-                && self.cut(channel.id, &reason)
-            {
-                cut.push(channel.id);
+            match self.still_permitted(view, &channel) {
+                Ok(turns) => self.channel_table().decided(channel.id, view.revision, turns),
+                Err(reason) if self.cut(channel.id, &reason) => cut.push(channel.id),
+                Err(_) => {}
             }
         }
         cut
     }
 
-    /// Cuts what has reached its end or has a side that did.
+    /// Cuts what has reached its end, has a side that did, or is no longer permitted by the time alone.
     pub(crate) fn sweep_deadlines(&self, view: &View) {
         let now = self.now();
         for channel in self.channel_table().all() {
-            let fresh = [&channel.initiator, &channel.acceptor].map(|end| self.fresh(view, end.instance).map(drop));
             let reason = if now >= channel.not_after {
                 let detail = format!("the grant of channel `{}` ended at {}", channel.id, channel.not_after);
-                Some(Problem::new(ProblemCode::ChannelCut, detail).with_fix("open a new channel"))
+                Err(Problem::new(ProblemCode::ChannelCut, detail).with_fix("open a new channel"))
+            } else if channel.turns.is_some_and(|turns| now >= turns) {
+                self.still_permitted(view, &channel)
+                    .map(|turns| self.channel_table().decided(channel.id, view.revision, turns))
             } else {
-                fresh.into_iter().find_map(Result::err).map(|problem| cut_problem(&channel, &problem))
+                self.sides(view, &channel).map(drop).map_err(|problem| cut_problem(&channel, &problem))
             };
-            if let Some(reason) = reason {
+            if let Err(reason) = reason {
                 self.cut(channel.id, &reason);
             }
         }
@@ -58,21 +60,26 @@ impl Control {
         true
     }
 
-    pub(super) fn still_permitted(&self, view: &View, channel: &OpenChannel) -> Result<(), Problem> {
-        let (initiator, acceptor, resource) =
-            self.sides(view, channel).map_err(|problem| cut_problem(channel, &problem))?;
-        let sent = self.permitted(view, &initiator, Operation::Send, &resource, Some(&acceptor));
-        sent.and_then(|()| self.permitted(view, &acceptor, Operation::Receive, &resource, Some(&initiator)))
-            .map_err(|problem| cut_problem(channel, &problem))
+    /// Whether an open channel is still permitted, and when time alone may change that.
+    pub(super) fn still_permitted(&self, view: &View, channel: &OpenChannel) -> Result<Option<Timestamp>, Problem> {
+        let both = || {
+            let (initiator, acceptor, resource) = self.sides(view, channel)?;
+            let send = self.permitted(view, &initiator, Operation::Send, &resource, Some(&acceptor))?;
+            let receive = self.permitted(view, &acceptor, Operation::Receive, &resource, Some(&initiator))?;
+            Ok(send.into_iter().chain(receive).min())
+        };
+        both().map_err(|problem| cut_problem(channel, &problem))
     }
 
     /// Asks for both sides of a channel, on the record; a denial is the reason.
-    pub(crate) fn both_sides(&self, view: &View, channel: &OpenChannel) -> Result<(), Problem> {
+    pub(super) fn both_sides(&self, view: &View, channel: &OpenChannel) -> Result<Option<Timestamp>, Problem> {
         let (initiator, acceptor, resource) = self.sides(view, channel)?;
-        self.rule(view, &initiator, Operation::Send, &resource, Some(&acceptor), Durability::Batched)?.or_denied()?;
-        self.rule(view, &acceptor, Operation::Receive, &resource, Some(&initiator), Durability::Batched)?
-            .or_denied()?;
-        Ok(())
+        let ask = |side: &InstanceEntry, operation, peer: &InstanceEntry| {
+            self.rule(view, side, operation, &resource, Some(peer), Durability::Batched)?.or_denied()
+        };
+        let send = ask(&initiator, Operation::Send, &acceptor)?.turns;
+        let receive = ask(&acceptor, Operation::Receive, &initiator)?.turns;
+        Ok(send.into_iter().chain(receive).min())
     }
 
     /// Both sides, fresh, and what is asked for: the acceptor's channel.

@@ -15,6 +15,8 @@ pub(crate) struct OpenChannel {
     pub(crate) opened: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) revision: Revision,
+    /// When time alone may change what the policies say to it.
+    pub(crate) turns: Option<Timestamp>,
 }
 
 /// One side.
@@ -78,6 +80,13 @@ impl ChannelTable {
         Some(channel)
     }
 
+    /// Takes note of a new decision for a channel that is still there.
+    pub(crate) fn decided(&self, id: ChannelId, revision: Revision, turns: Option<Timestamp>) {
+        if let Some(channel) = self.lock().channels.get_mut(&id) {
+            (channel.revision, channel.turns) = (revision, turns);
+        }
+    }
+
     /// All channels, by id.
     pub(crate) fn all(&self) -> Vec<OpenChannel> {
         self.lock().channels.values().cloned().collect()
@@ -115,6 +124,7 @@ mod tests {
             opened: Timestamp::from_unix_secs(0),
             not_after: Timestamp::from_unix_secs(60),
             revision: Revision(1),
+            turns: None,
         }
     }
 

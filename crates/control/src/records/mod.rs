@@ -82,6 +82,15 @@ pub(crate) fn decode<R: Stored>(path: &str, bytes: &[u8]) -> Result<R, RecordErr
     Ok(record)
 }
 
+/// Reads `bytes` as a record of each kind: nothing may panic, whatever they are.
+pub(crate) fn read_as_each_kind(bytes: &[u8]) {
+    let _ = decode::<EnclaveRecord>("enclave/a/b", bytes);
+    let _ = decode::<InstanceRecord>("instance/a/b", bytes);
+    let _ = decode::<KeyRecord>("key/a/b", bytes);
+    let _ = decode::<EnclaveKeyRecord>("keyspace/a/b@c", bytes);
+    let _ = decode::<PolicyRecord>("policy/a/b", bytes);
+}
+
 /// A record as the view holds it.
 #[derive(Debug)]
 pub(crate) struct Entry<R> {

@@ -135,3 +135,21 @@ async fn a_channel_that_was_closed_is_cut_no_more_and_one_can_be_cut_by_hand() {
     let again = pair.node.control.cut_channel(&root(), second.channel, "test").await.unwrap_err();
     assert_eq!(again.code, ProblemCode::NotFound);
 }
+
+#[tokio::test]
+async fn a_channel_that_the_time_alone_forbids_is_cut() {
+    let mut pair = pair().await;
+    pair.node.control.delete_policy(&root(), pair.send.id, Some(pair.send.revision)).await.unwrap();
+    pair.node.allow("payments/api send payments/ledger max-age=70s").await;
+    let opened = open(&pair).await;
+    pair.node.advance(Duration::from_secs(60));
+    pair.ledger.attest(&pair.node).await.unwrap();
+    pair.node.control.tick().await;
+    assert!(pair.node.cuts().is_empty());
+    pair.node.advance(Duration::from_secs(20));
+    pair.node.control.tick().await;
+    assert_eq!(pair.node.cuts().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [opened.channel]);
+    // Attested anew, it may again.
+    pair.api.attest(&pair.node).await.unwrap();
+    open(&pair).await;
+}

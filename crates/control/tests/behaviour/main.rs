@@ -13,6 +13,7 @@ mod admin;
 mod agent;
 mod attestation;
 mod channels;
+mod concurrency;
 mod keys;
 mod node;
 mod policies;

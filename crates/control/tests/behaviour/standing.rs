@@ -112,3 +112,17 @@ async fn a_restart_keeps_all_state_and_renewals_are_proven_by_the_svid() {
     let shown = node.control.instance(&root(), agent.id()).await.unwrap();
     assert!(matches!(shown.standing, Standing::Stale { .. }));
 }
+
+#[tokio::test]
+async fn an_instance_that_is_gone_for_long_is_forgotten() {
+    let node = node().await;
+    let mut agent = Agent::new("payments/api");
+    agent.attest(&node).await.unwrap();
+    node.advance(Duration::from_secs(INTERVAL * 2));
+    node.control.tick().await;
+    assert_eq!(node.control.status(&root()).await.unwrap().instances.stale, 1);
+    node.advance(Duration::from_secs(8 * 24 * 3600));
+    node.control.tick().await;
+    assert_eq!(node.control.status(&root()).await.unwrap().instances.stale, 0);
+    assert_eq!(node.control.instance(&root(), agent.id()).await.unwrap_err().code, ProblemCode::NotFound);
+}
