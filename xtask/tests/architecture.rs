@@ -99,3 +99,14 @@ fn no_edge_reaches_round_the_control_services() {
         assert!(!uses.contains(hidden), "the edge uses `{hidden}`, and so could decide by itself");
     }
 }
+
+#[test]
+fn every_file_that_the_map_names_is_there() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> =
+        text.split('`').filter(|word| word.starts_with("crates/") || word.starts_with("docs/")).collect();
+    assert!(named.len() > 20, "the map names hardly any file");
+    for name in named {
+        assert!(root().join(name).exists(), "ARCHITECTURE.md names `{name}`, which is not there");
+    }
+}
