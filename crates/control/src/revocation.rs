@@ -221,6 +221,18 @@ impl Ending {
         self.rotate(view, change)
     }
 
+    /// The change that begins new versions of the named keys that they were given, where their enclave goes with all its own
+    /// keys.
+    pub(crate) fn take_change_of_deleted(&mut self, view: &View, change: Change) -> Change {
+        let (own, named) = std::mem::take(&mut self.held).into_iter().partition(|((_, enclave), _)| enclave.is_some());
+        self.held = named;
+        for ((resource, uid), held) in own {
+            let enclave = uid.and_then(|uid| view.enclave_of(uid)).map(|enclave| enclave.record.name.clone());
+            self.leaves(resource, enclave, held);
+        }
+        self.rotate(view, change)
+    }
+
     /// Adds a new version of each key that they were given.
     fn rotate(&mut self, view: &View, mut change: Change) -> Change {
         for ((resource, enclave), held) in std::mem::take(&mut self.held) {
@@ -291,6 +303,11 @@ impl Ending {
             let version = rotate(versions, KeyVersionState::Compromised, self.at);
             self.rotated.push(Rotation { resource: resource.clone(), enclave: enclave.clone(), version });
         }
+        self.leaves(resource, enclave, held);
+    }
+
+    /// Takes note of what stays readable to who was given the key.
+    fn leaves(&mut self, resource: ResourceId, enclave: Option<EnclaveName>, held: Held) {
         let (versions, held_by) = (held.versions.into_iter().collect(), held.by.into_iter().collect());
         self.residual.push(Residual { resource, enclave, versions, held_by });
     }

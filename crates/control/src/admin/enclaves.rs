@@ -141,7 +141,7 @@ impl Control {
                 for key in view.enclave_keys.values().filter(|key| key.record.enclave == entry.record.uid) {
                     change = change.delete(key);
                 }
-                Ok((change, ending))
+                Ok((ending.take_change_of_deleted(view, change), ending))
             })
             .await?;
         self.happened("enclave.deleted", &name.to_string(), &format!("by {}", admin.name));

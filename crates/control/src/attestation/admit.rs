@@ -23,6 +23,9 @@ use crate::{Attested, Control, LinkBinding};
 /// Who verified, in an attestation result.
 const VERIFIER: &str = concat!("burgrave ", env!("CARGO_PKG_VERSION"));
 
+/// Instances of an enclave on record, at most: whoever has the code can start it as often as they like.
+const MAX_INSTANCES: usize = 10_000;
+
 impl Control {
     /// Admits or renews an instance whose evidence was taken.
     pub(super) async fn admit(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
@@ -134,6 +137,9 @@ impl Control {
                     None if view.instance_of_key(&admission.spki_hash).is_some() => {
                         return Err(refuse::renewal("its identity key became another instance's meanwhile"));
                     }
+                    None if view.instances_of(admission.enclave).count() >= MAX_INSTANCES => {
+                        return Err(too_many(&admission.enclave_name));
+                    }
                     None => Change::new().create(&record),
                     Some(entry) => {
                         // A mere renewal is not recorded: all but its times and its result is as it was.
@@ -244,6 +250,12 @@ impl Control {
         };
         self.record(Kind::Attestation(Box::new(event)), Durability::Durable)
     }
+}
+
+fn too_many(enclave: &burgrave_types::EnclaveName) -> Problem {
+    let detail = format!("`{enclave}` has {MAX_INSTANCES} instances on record, as many as an enclave may");
+    Problem::new(ProblemCode::Limit, detail)
+        .with_fix("stale instances are forgotten after seven days; an administrator finds out who starts so many")
 }
 
 /// A sealing key as it is recorded.

@@ -205,3 +205,18 @@ async fn a_change_that_could_not_be_recorded_is_recorded_later() {
     assert_eq!(recorded(), before + 1);
     node.control.key(&root(), &"key/payments/late".parse().unwrap()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_rule_for_a_release_is_for_that_release() {
+    let node = node().await;
+    let name = "payments/api".parse().unwrap();
+    let enclave = node.control.enclave(&root(), &name).await.unwrap();
+    let v2 = crate::node::release("v2", "two");
+    node.control.add_release(&root(), &name, Some(enclave.revision), v2).await.unwrap();
+    node.allow(&format!("payments/api@v2 encrypt {PII}")).await;
+    let old = Agent::attested(&node, "payments/api").await;
+    let mut new = Agent::with("payments/api", burgrave_attester::SimulatedAttester::of_code("two"));
+    new.attest(&node).await.unwrap();
+    assert_eq!(old.encrypt(&node, PII, b"x").await.unwrap_err().code, ProblemCode::PolicyDenied);
+    new.encrypt(&node, PII, b"x").await.unwrap();
+}

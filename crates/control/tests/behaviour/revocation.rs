@@ -129,3 +129,20 @@ async fn a_revocation_cuts_channels_on_the_way() {
     assert_eq!(revoked.channels, [opened.channel]);
     assert_eq!(node.cuts().len(), 1);
 }
+
+#[tokio::test]
+async fn a_deleted_enclave_leaves_no_shared_key_behind() {
+    let node = node().await;
+    let agent = Agent::attested(&node, "payments/api").await;
+    agent.derive(&node, PII).await.unwrap();
+    agent.derive(&node, STORAGE).await.unwrap();
+    let enclave = node.control.enclave(&root(), &agent.enclave).await.unwrap();
+    let deleted = node.control.delete_enclave(&root(), &agent.enclave, Some(enclave.revision)).await.unwrap();
+    assert_eq!(deleted.instances, [agent.id()]);
+    let rotated: Vec<_> = deleted.rotated.iter().map(|one| (one.resource.to_string(), one.version)).collect();
+    assert_eq!(rotated, [(PII.to_owned(), 2)]);
+    let mut left: Vec<_> = deleted.residual.iter().map(|left| left.resource.to_string()).collect();
+    left.sort();
+    assert_eq!(left, [PII, STORAGE]);
+    assert_eq!(*node.links.disconnected.lock().unwrap(), [agent.id()]);
+}
