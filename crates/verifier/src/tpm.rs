@@ -15,6 +15,7 @@ mod chain;
 mod credential;
 mod pcr;
 mod structures;
+mod vtpm;
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,7 @@ use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, EvidencePart, Tee};
 use serde_json::json;
 
-use crate::check::Stop;
+use crate::check::{Checks, Stop};
 use crate::verification::Findings;
 use crate::x509::Certificate;
 use crate::{Cause, Endorsements, Input, TpmTrust, policy};
@@ -33,6 +34,7 @@ use pcr::PcrValues;
 pub(crate) use structures::looks_like_quote;
 pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
 use structures::{NoQuote, Signature};
+pub(crate) use vtpm::VtpmQuote;
 
 const ATTEST: &str = "TPM 2.0 part 2, section 10.12.8 (TPMS_ATTEST)";
 const PUBLIC: &str = "TPM 2.0 part 2, section 12.2.4 (TPMT_PUBLIC)";
@@ -119,7 +121,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     )?;
     let mut covered = true;
     for signed in &quotes {
-        covered &= check_quote(input, &ak, signed, findings)?;
+        covered &= check_quote(input, &ak.key, signed, findings)?;
     }
     let same_boot = quotes.windows(2).all(|pair| match pair {
         [one, other] => {
@@ -137,7 +139,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     for signed in &quotes {
         findings.checks.need_that(
             ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
-            signed.signature.verifies(&ak, signed.message),
+            signed.signature.verifies(&ak.key, signed.message),
             format_args!("a {} signature of the AK over the quote", signed.signature.scheme()),
             "a signature that does not verify",
         )?;
@@ -150,11 +152,11 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
 }
 
 /// Checks one quote but for its signature; says whether it covers the values beside it.
-fn check_quote(input: &Input<'_>, ak: &Public, signed: &Signed<'_>, findings: &mut Findings) -> Result<bool, Stop> {
+fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut Findings) -> Result<bool, Stop> {
     let checks = &mut findings.checks;
     checks.need(
         ("tpm.quote.algorithm", Cause::FormatAlgorithm, SIGNATURE),
-        signed.signature.algorithm(ak).is_some(),
+        signed.signature.algorithm(key).is_some(),
         "RSASSA, RSAPSS or ECDSA with SHA-256 or longer, as the AK's type has it",
         format_args!("{} with {}", signed.signature.scheme(), signed.signature.hash.as_str()),
     )?;
@@ -278,14 +280,7 @@ fn read_quotes<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Ve
     for suffix in quote_items(part) {
         let item = |name: String| part.item(&name).unwrap_or_default();
         let message = item(format!("quote{suffix}.msg"));
-        let quote = Quote::read(message).map_err(|error| {
-            let cause = match error {
-                NoQuote::Malformed => Cause::FormatMalformed,
-                NoQuote::Magic(_) | NoQuote::Type(_) => Cause::QuoteStructure,
-            };
-            let rule = ("tpm.quote.structure", cause, ATTEST);
-            checks.stop(rule, "magic 0xff544347, type 0x8018 (quote), and its fields to the end", error)
-        })?;
+        let quote = read_quote(message, checks)?;
         let signature = Signature::read(item(format!("quote{suffix}.sig"))).ok_or_else(|| {
             let rule = ("tpm.quote.signature_format", Cause::FormatMalformed, SIGNATURE);
             checks.stop(rule, "a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA", "something else, or no such item")
@@ -304,29 +299,24 @@ fn read_quotes<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Ve
     Ok(quotes)
 }
 
+fn read_quote(message: &[u8], checks: &mut Checks) -> Result<Quote, Stop> {
+    Quote::read(message).map_err(|error| {
+        let cause = match error {
+            NoQuote::Malformed => Cause::FormatMalformed,
+            NoQuote::Magic(_) | NoQuote::Type(_) => Cause::QuoteStructure,
+        };
+        let rule = ("tpm.quote.structure", cause, ATTEST);
+        checks.stop(rule, "magic 0xff544347, type 0x8018 (quote), and its fields to the end", error)
+    })
+}
+
 fn describe(ak: &Public, ek: Option<&Public>, part: &EvidencePart, quotes: &[Signed<'_>], findings: &mut Findings) {
-    let quoted = |signed: &Signed<'_>| {
-        let selections = signed.quote.selections.iter();
-        json!({
-            "selection": selections.map(|one| json!({ "bank": one.bank.as_str(), "pcrs": one.pcrs })).collect::<Vec<_>>(),
-            "pcr_digest": hex::encode(&signed.quote.pcr_digest),
-            "extra_data": hex::encode(&signed.quote.extra_data),
-            "qualified_signer": hex::encode(&signed.quote.qualified_signer),
-            "clock": signed.quote.clock,
-            "reset_count": signed.quote.reset_count,
-            "restart_count": signed.quote.restart_count,
-            "safe": signed.quote.safe,
-            "firmware_version": format!("{:#x}", signed.quote.firmware_version),
-            "scheme": signed.signature.scheme(),
-            "hash": signed.signature.hash.as_str(),
-        })
-    };
     let ek_digest = ek.and(part.item("ek.pub")).map(ek_digest);
     findings.raw = json!({
         "ak_name": hex::encode(ak.name()),
         "ak_attributes": format!("{:#010x}", ak.attributes.0),
         "ek_digest": ek_digest.map(hex::encode),
-        "quotes": quotes.iter().map(quoted).collect::<Vec<_>>(),
+        "quotes": quotes.iter().map(describe_quote).collect::<Vec<_>>(),
     });
     let mut tcb = TcbClaims::new(TcbStatus::VendorManaged);
     let first = quotes.first();
@@ -346,6 +336,23 @@ fn describe(ak: &Public, ek: Option<&Public>, part: &EvidencePart, quotes: &[Sig
         binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
         proved: BTreeSet::from([Proved::Boot]),
     });
+}
+
+fn describe_quote(signed: &Signed<'_>) -> serde_json::Value {
+    let selections = signed.quote.selections.iter();
+    json!({
+        "selection": selections.map(|one| json!({ "bank": one.bank.as_str(), "pcrs": one.pcrs })).collect::<Vec<_>>(),
+        "pcr_digest": hex::encode(&signed.quote.pcr_digest),
+        "extra_data": hex::encode(&signed.quote.extra_data),
+        "qualified_signer": hex::encode(&signed.quote.qualified_signer),
+        "clock": signed.quote.clock,
+        "reset_count": signed.quote.reset_count,
+        "restart_count": signed.quote.restart_count,
+        "safe": signed.quote.safe,
+        "firmware_version": format!("{:#x}", signed.quote.firmware_version),
+        "scheme": signed.signature.scheme(),
+        "hash": signed.signature.hash.as_str(),
+    })
 }
 
 /// The suffixes of the part's quotes: empty for `quote.msg`, `-sha256` for `quote-sha256.msg`.

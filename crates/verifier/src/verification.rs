@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
-use crate::{Cause, Check, Endorsements, Profile, Roots, dcap, nitro, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Roots, azure, dcap, nitro, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +122,11 @@ pub fn verify(input: &Input<'_>) -> Verification {
         Tee::Tdx | Tee::Sgx => dcap::verify(input, &mut findings),
         Tee::Nitro => nitro::verify(input, &mut findings),
         Tee::Tpm => tpm::verify(input, &mut findings),
+        Tee::AzVtpm => azure::verify(input, &mut findings),
         Tee::Simulated => simulated::verify(input, &mut findings),
-        Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
+        Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
             ("tee.supported", Cause::FormatAlgorithm, "this release"),
-            "snp, tdx, sgx, nitro, tpm or simulated",
+            "snp, tdx, sgx, nitro, tpm, az-vtpm or simulated",
             input.part.tee,
         )),
     };
@@ -164,7 +165,7 @@ fn platform_is_listed(input: &Input<'_>, findings: &mut Findings) {
 /// Which TEE items (file name → bytes) come from, by their names and shapes; `None` where no format is recognised.
 pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
     let has = |name: &str| items.contains_key(name);
-    if has("hcl-report.bin") {
+    if has("hcl-report.bin") || items.values().any(|bytes| azure::looks_like_report(bytes)) {
         Some(Tee::AzVtpm)
     } else if has(burgrave_types::simulated::REPORT_ITEM) {
         Some(Tee::Simulated)
@@ -205,8 +206,9 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
         Tee::Tdx | Tee::Sgx => dcap::inspect(part, &mut findings),
         Tee::Nitro => nitro::inspect(part, &mut findings),
         Tee::Tpm => tpm::inspect(part, &mut findings),
+        Tee::AzVtpm => azure::inspect(part, &mut findings),
         Tee::Simulated => simulated::inspect(part, &mut findings),
-        Tee::AzVtpm | Tee::Cca | Tee::NvidiaGpu => {
+        Tee::Cca | Tee::NvidiaGpu => {
             return Err(Cause::FormatAlgorithm);
         }
     };
@@ -232,6 +234,8 @@ pub fn fuzz_verify(bytes: &[u8]) -> bool {
             "simulated.json",
             "quote.bin",
             "collateral.json",
+            "hcl-report.bin",
+            "pcrs-sha256.json",
         ]
         .map(|name| (name.to_owned(), bytes.to_vec()))
         .into(),

@@ -25,7 +25,7 @@ static ACCEPTED: LazyLock<Vec<Case>> = LazyLock::new(|| {
     accepted.map(|row| row.case(&folder)).collect()
 });
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 16] = [
     "report.bin",
     "vcek.der",
     "vlek.der",
@@ -37,6 +37,9 @@ const NAMES: [&str; 13] = [
     "ek.pub",
     "quote-sha256.msg",
     "document.cose",
+    "hcl-report.bin",
+    "quote.bin",
+    "collateral.json",
     "simulated.json",
     "simulated.sig",
 ];

@@ -240,16 +240,23 @@ impl Public {
         [self.name_algorithm.id().to_be_bytes().as_slice(), &self.name_algorithm.digest(&self.bytes)].concat()
     }
 
+    /// The key as certificates hold it.
+    pub(crate) fn subject_public_key(&self) -> Option<Vec<u8>> {
+        self.key.subject_public_key()
+    }
+}
+
+impl Key {
     /// The key as certificates hold it: an `RSAPublicKey` in DER, or an uncompressed point.
     pub(crate) fn subject_public_key(&self) -> Option<Vec<u8>> {
-        match &self.key {
-            Key::Rsa { modulus, exponent } => {
+        match self {
+            Self::Rsa { modulus, exponent } => {
                 let exponent = exponent.to_be_bytes();
                 let key =
                     RsaPublicKey { modulus: UintRef::new(modulus).ok()?, exponent: UintRef::new(&exponent).ok()? };
                 key.to_der().ok()
             }
-            Key::Ecc { x, y, .. } => Some([&[4], x.as_slice(), y].concat()),
+            Self::Ecc { x, y, .. } => Some([&[4], x.as_slice(), y].concat()),
         }
     }
 }
@@ -410,6 +417,11 @@ impl Signature {
         reader.end(Self { scheme, hash, parts })
     }
 
+    /// A signature that comes as the bare number: RSASSA with SHA-256.
+    pub(crate) fn bare_rsassa(bytes: &[u8]) -> Self {
+        Self { scheme: RSASSA, hash: Hash::Sha256, parts: vec![bytes.to_vec()] }
+    }
+
     /// The scheme's name, for people.
     pub(crate) fn scheme(&self) -> &'static str {
         match self.scheme {
@@ -420,8 +432,8 @@ impl Signature {
     }
 
     /// The algorithm for this signature under that key; `None` where they do not fit or the hash is not taken.
-    pub(crate) fn algorithm(&self, key: &Public) -> Option<&'static dyn VerificationAlgorithm> {
-        match (&key.key, self.scheme, self.hash) {
+    pub(crate) fn algorithm(&self, key: &Key) -> Option<&'static dyn VerificationAlgorithm> {
+        match (key, self.scheme, self.hash) {
             (Key::Rsa { .. }, RSASSA, Hash::Sha256) => Some(&RSA_PKCS1_2048_8192_SHA256),
             (Key::Rsa { .. }, RSASSA, Hash::Sha384) => Some(&RSA_PKCS1_2048_8192_SHA384),
             (Key::Rsa { .. }, RSASSA, Hash::Sha512) => Some(&RSA_PKCS1_2048_8192_SHA512),
@@ -435,9 +447,9 @@ impl Signature {
     }
 
     /// Whether `key` signed `message`.
-    pub(crate) fn verifies(&self, key: &Public, message: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, key: &Key, message: &[u8]) -> bool {
         let (Some(algorithm), Some(public)) = (self.algorithm(key), key.subject_public_key()) else { return false };
-        let signature = match &key.key {
+        let signature = match key {
             Key::Rsa { .. } => Some(self.parts.concat()),
             Key::Ecc { curve, .. } => {
                 let parts: Option<Vec<_>> = self.parts.iter().map(|part| padded(part, *curve)).collect();

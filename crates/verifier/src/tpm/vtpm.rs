@@ -1,0 +1,76 @@
+//! A vTPM's quote whose key another part of the evidence vouches for: no certificate, no endorsement key.
+
+use std::collections::BTreeMap;
+
+use burgrave_types::EvidencePart;
+use burgrave_types::claims::HexBytes;
+use serde_json::Value;
+
+use super::pcr::PcrValues;
+use super::structures::{Hash, Key, Signature};
+use super::{SIGNATURE, Signed, check_quote, describe_quote, read_quote};
+use crate::check::Stop;
+use crate::verification::Findings;
+use crate::{Cause, Input};
+
+/// A quote and the key that must have signed it, read and not yet believed.
+pub(crate) struct VtpmQuote<'a> {
+    signed: Signed<'a>,
+    key: Key,
+}
+
+impl<'a> VtpmQuote<'a> {
+    /// Reads `quote.msg`, `quote.sig` (a TPMT_SIGNATURE, or the bare number of an RSASSA signature with SHA-256) and the
+    /// SHA-256 bank's values in `pcrs-sha256.json` or `pcrs.json`.
+    pub(crate) fn read(part: &'a EvidencePart, key: Key, findings: &mut Findings) -> Result<Self, Stop> {
+        let checks = &mut findings.checks;
+        let item = |name: &str| part.item(name).unwrap_or_default();
+        let message = item("quote.msg");
+        let quote = read_quote(message, checks)?;
+        let signature = item("quote.sig");
+        let is_bare = matches!(&key, Key::Rsa { modulus, .. } if modulus.len() == signature.len());
+        let signature = if is_bare { Some(Signature::bare_rsassa(signature)) } else { Signature::read(signature) };
+        let Some(signature) = signature else {
+            let rule = ("tpm.quote.signature_format", Cause::FormatMalformed, SIGNATURE);
+            let expected = "an RSA signature as wide as the key, or a TPMT_SIGNATURE";
+            return Err(checks.stop(rule, expected, "something else, or no `quote.sig`"));
+        };
+        let values = ["pcrs-sha256.json", "pcrs.json"].into_iter().find_map(|name| part.item(name)).unwrap_or_default();
+        let Some(values) = PcrValues::read(values, Some(Hash::Sha256)) else {
+            let rule = ("tpm.pcr.values", Cause::FormatMalformed, "evidence format, pcrs-sha256.json");
+            let found = "something else, or no such item";
+            return Err(checks.stop(rule, "PCR values by index, in hexadecimal", found));
+        };
+        Ok(Self { signed: Signed { message, quote, signature, values }, key })
+    }
+
+    /// Checks all but the signature; says whether the quote covers the values beside it.
+    pub(crate) fn check(&self, input: &Input<'_>, findings: &mut Findings) -> Result<bool, Stop> {
+        check_quote(input, &self.key, &self.signed, findings)
+    }
+
+    /// Checks the signature.
+    pub(crate) fn verify(&self, findings: &mut Findings) -> Result<(), Stop> {
+        findings.checks.need_that(
+            ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
+            self.signed.signature.verifies(&self.key, self.signed.message),
+            format_args!("a {} signature of the AK over the quote", self.signed.signature.scheme()),
+            "a signature that does not verify",
+        )
+    }
+
+    /// The quoted values as registers. The caller's until [`VtpmQuote::check`] and [`VtpmQuote::verify`] have passed.
+    pub(crate) fn registers(&self) -> BTreeMap<String, HexBytes> {
+        self.signed.values.registers(&self.signed.quote)
+    }
+
+    /// The challenger's bytes.
+    pub(crate) fn extra_data(&self) -> &[u8] {
+        &self.signed.quote.extra_data
+    }
+
+    /// The quote's own fields.
+    pub(crate) fn raw(&self) -> Value {
+        describe_quote(&self.signed)
+    }
+}
