@@ -51,6 +51,16 @@ pub(crate) fn looks_like_quote(bytes: &[u8]) -> Option<Tee> {
     quote::looks_like_quote(bytes).map(tee_of)
 }
 
+/// The body of a fuzz target: reads bytes as each of the formats that are decoded here (a quote, a chain of PCK certificates,
+/// a PCK extension, collateral). Returns of how many of them they are one.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    let quote = Quote::read(bytes).is_ok();
+    let chain = Pck::read(bytes, &mut Checks::default()).is_ok();
+    let extension = pck::read_extension(bytes).is_some();
+    let collateral = Collateral::parse(bytes).is_ok();
+    [quote, chain, extension, collateral].into_iter().filter(|read| *read).count()
+}
+
 /// Decodes without judging. The TCB's status is not known then, and said to be out of date.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let quote = read_quote(part, &mut findings.checks)?;

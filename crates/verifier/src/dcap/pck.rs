@@ -146,7 +146,7 @@ impl Pck {
     }
 }
 
-fn read_extension(der: &[u8]) -> Option<Platform> {
+pub(super) fn read_extension(der: &[u8]) -> Option<Platform> {
     let members = Vec::<Member<'_>>::from_der(der).ok()?;
     let tcb = member(&members, SGX, TCB)?.decode_as::<Vec<Member<'_>>>().ok()?;
     let tcb_arc = SGX.push_arc(TCB).ok()?;
