@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// After how long a link counts as stable, so that the waits begin anew.
 const STABLE: Duration = Duration::from_secs(60);
 
+/// The cause with which a node refuses to renew what it does not know.
+const NO_RENEWAL: &str = "renewal.mismatch";
+
 /// Keeps a link until the access is revoked; never returns before.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut bound = FIRST_WAIT;
@@ -87,10 +90,15 @@ impl Shared {
         let broken = |error: MessageError| Problem::new(ProblemCode::Protocol, error.to_string());
         let ack = &connected.ack;
         if ack.instance.is_empty() {
-            let attestation = self.attestation(connected);
-            let challenge = attestation.challenge().await?;
-            let admission = attestation.answer(challenge).await?;
-            return self.admitted(connected, admission);
+            let admission = match self.attest(connected).await {
+                // The node does not know the instance that would be renewed: this is a new one.
+                Err(problem) if problem.cause.as_deref() == Some(NO_RENEWAL) => {
+                    self.identity.forget();
+                    self.attest(connected).await
+                }
+                other => other,
+            };
+            return self.admitted(connected, admission?);
         }
         let instance = InstanceId::from_bytes(wire::fixed("instance id", &ack.instance).map_err(broken)?);
         if self.identity.instance() != Some(instance) {
@@ -99,6 +107,11 @@ impl Shared {
         self.check_revision(ack.revision)?;
         self.linked(connected, wire::time(ack.until), Duration::from_millis(ack.interval), ack.revision);
         Ok(())
+    }
+
+    async fn attest(&self, connected: &Connected) -> Result<Admission, Problem> {
+        let attestation = self.attestation(connected);
+        attestation.answer(attestation.challenge().await?).await
     }
 
     async fn pushed(self: &Arc<Self>, connected: &Connected, push: wire::Push) -> Result<(), Problem> {

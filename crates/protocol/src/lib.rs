@@ -34,3 +34,33 @@ pub mod wire;
 
 /// The version of the protocol that this code speaks.
 pub const VERSION: u32 = 1;
+
+/// The decoders of what a peer sends, as functions that a fuzzer can call. None may panic or hold more than its bound.
+pub mod fuzz {
+    use crate::frame::Decoder;
+    use crate::message::{Assembler, MAX_MESSAGE, decode};
+    use crate::wire;
+
+    /// Reads `bytes` as what arrives on a connection: frames, and the messages inside them.
+    pub fn connection(bytes: &[u8]) {
+        let (mut decoder, mut assembler) = (Decoder::new(), Assembler::new(MAX_MESSAGE));
+        decoder.push(bytes);
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            if let Ok(Some(whole)) = assembler.push(frame.stream, &frame.payload) {
+                message(&whole);
+            }
+            message(&frame.payload);
+        }
+    }
+
+    /// Reads `bytes` as each message of the link.
+    pub fn message(bytes: &[u8]) {
+        let _ = decode::<wire::Hello>("Hello", bytes);
+        let _ = decode::<wire::HelloAck>("HelloAck", bytes);
+        let _ = decode::<wire::Request>("Request", bytes);
+        let _ = decode::<wire::Response>("Response", bytes);
+        let _ = decode::<wire::Push>("Push", bytes);
+        let _ = decode::<wire::ChannelOffer>("ChannelOffer", bytes);
+        let _ = decode::<wire::Problem>("Problem", bytes).map(burgrave_types::Problem::from);
+    }
+}

@@ -142,3 +142,20 @@ fn messages_of_the_vectors_hold_what_stands_beside_them() {
     let cut: wire::Problem = message::decode("reason", &payload("the channel is cut")).unwrap();
     assert_eq!(burgrave_types::Problem::from(cut).code, burgrave_types::ProblemCode::ChannelCut);
 }
+
+proptest::proptest! {
+    /// The vectors' frames, with bytes changed, cut and put elsewhere: read, refused, never a panic.
+    #[test]
+    fn altered_frames_are_read_or_refused(
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        byte: u8,
+        length in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        let frames = vectors().accepted;
+        let mut bytes: Vec<u8> = frames.iter().flat_map(|vector| hex::decode(&vector.frame).unwrap()).collect();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        burgrave_protocol::fuzz::connection(&bytes);
+        burgrave_protocol::fuzz::connection(&bytes[length.index(bytes.len())..]);
+    }
+}

@@ -260,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn the_commented_reference_file_is_a_configuration_with_and_without_its_options() {
+        let text = include_str!("../../../../docs/agent.toml");
+        let least = FileConfig::parse(text).unwrap();
+        assert_eq!((least.socket, least.forward.len()), (None, 0));
+        let option =
+            |line: &str| line.strip_prefix("# ").is_some_and(|rest| rest.contains(" = ") || rest.starts_with("[["));
+        let lines = text.lines().map(|line| if option(line) { line.trim_start_matches("# ") } else { line });
+        let all = FileConfig::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        assert!(all.socket.is_some() && all.accept_to.is_some());
+        assert_eq!((all.allow_uids.len(), all.forward.len()), (1, 1));
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error_that_names_it() {
         let error = FileConfig::parse(&format!("{MINIMAL}\nsokcet = \"/run/a.sock\"")).unwrap_err().to_string();
         assert!(error.contains("sokcet"), "{error}");
