@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use burgrave_policy::InstanceFacts;
 use burgrave_types::{Operation, ResourceId, ResultDigest, Revision, Timestamp};
 
@@ -41,12 +41,18 @@ impl InstanceEntry {
 /// The moving part of an instance.
 #[derive(Default)]
 pub(crate) struct Live {
-    attested_at: AtomicI64,
-    until: AtomicI64,
+    times: ArcSwap<Times>,
     /// When it was last asked to attest again; 0: not since its last attestation.
     asked_at: AtomicI64,
     result: ArcSwapOption<ResultDigest>,
     recent: Mutex<BTreeSet<(Operation, ResourceId)>>,
+}
+
+/// An attestation and the deadline that came with it.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    attested_at: Timestamp,
+    until: Timestamp,
 }
 
 impl Live {
@@ -55,20 +61,23 @@ impl Live {
 
     /// Its last attestation.
     pub(crate) fn attested_at(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.attested_at.load(Ordering::Acquire))
+        self.times.load().attested_at
     }
 
     /// Its deadline.
     pub(crate) fn until(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.until.load(Ordering::Acquire))
+        self.times.load().until
     }
 
-    /// Takes note of an attestation. An older one changes nothing.
-    pub(crate) fn attested(&self, at: Timestamp, until: Timestamp) {
-        if self.attested_at.fetch_max(at.unix_millis(), Ordering::AcqRel) < at.unix_millis() {
+    /// Takes note of an attestation and its deadline, which may be earlier than the one before. An attestation older than
+    /// the last one changes nothing.
+    pub(crate) fn attested(&self, attested_at: Timestamp, until: Timestamp) {
+        let before = self.times.rcu(|times| {
+            if times.attested_at <= attested_at { Arc::new(Times { attested_at, until }) } else { Arc::clone(times) }
+        });
+        if before.attested_at < attested_at {
             self.asked_at.store(0, Ordering::Release);
         }
-        self.until.fetch_max(until.unix_millis(), Ordering::AcqRel);
     }
 
     /// The digest of its last attestation result, where this process made it.

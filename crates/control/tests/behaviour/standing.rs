@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use burgrave_control::Notice;
+use burgrave_control::{EnclaveChange, Notice};
 use burgrave_types::{Operation, ProblemCode, Standing};
 
 use crate::agent::Agent;
@@ -125,4 +125,18 @@ async fn an_instance_that_is_gone_for_long_is_forgotten() {
     node.control.tick().await;
     assert_eq!(node.control.status(&root()).await.unwrap().instances.stale, 0);
     assert_eq!(node.control.instance(&root(), agent.id()).await.unwrap_err().code, ProblemCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_shorter_interval_counts_from_the_next_attestation() {
+    let node = node().await;
+    let mut agent = Agent::attested(&node, "payments/api").await;
+    let enclave = node.control.enclave(&root(), &agent.enclave).await.unwrap();
+    let change = EnclaveChange { reattest_every_secs: Some(10), ..EnclaveChange::default() };
+    node.control.update_enclave(&root(), &agent.enclave, Some(enclave.revision), change).await.unwrap();
+    node.advance(Duration::from_secs(20));
+    agent.encrypt(&node, STORAGE, b"under the old deadline").await.unwrap();
+    agent.attest(&node).await.unwrap();
+    node.advance(Duration::from_secs(16));
+    assert_eq!(agent.encrypt(&node, STORAGE, b"x").await.unwrap_err().code, ProblemCode::Stale);
 }
