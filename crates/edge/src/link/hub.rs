@@ -242,3 +242,109 @@ fn refusal(busy: Busy, most: usize, side: Side) -> Problem {
         (Busy::Taken, _) => Problem::new(ProblemCode::Protocol, "the stream has a channel already"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burgrave_protocol::frame::{Decoder, FrameType};
+    use burgrave_types::{Operation, ResourceId, Revision, Timestamp};
+
+    use super::*;
+
+    fn instance(n: u8) -> InstanceId {
+        InstanceId::from_bytes([n; 16])
+    }
+
+    fn opened(channel: u8) -> OpenedChannel {
+        OpenedChannel {
+            channel: ChannelId::from_bytes([channel; 16]),
+            grant: b"grant".to_vec(),
+            initiator_secret: b"for the initiator".to_vec(),
+            acceptor: instance(2),
+            acceptor_secret: b"for the acceptor".to_vec(),
+            byte_limit: 1,
+            not_after: Timestamp::from_unix_secs(0),
+        }
+    }
+
+    /// A hub with the connections of two instances.
+    fn hub() -> (Arc<LinkHub>, Arc<Peer>, Arc<Peer>) {
+        let hub = LinkHub::new();
+        let (a, b) = (hub.connect(4), hub.connect(4));
+        hub.bind(instance(1), &a);
+        hub.bind(instance(2), &b);
+        (hub, a, b)
+    }
+
+    fn kinds(peer: &Peer) -> Vec<FrameType> {
+        let mut batch = Vec::new();
+        peer.fill(&mut batch, usize::MAX);
+        let mut decoder = Decoder::new();
+        decoder.push(&batch);
+        std::iter::from_fn(|| decoder.next_frame().unwrap()).map(|frame| frame.kind).collect()
+    }
+
+    fn reason() -> Problem {
+        Problem::new(ProblemCode::ChannelCut, "the policy changed")
+    }
+
+    #[test]
+    fn a_cut_that_comes_before_the_route_holds() {
+        let (hub, a, b) = hub();
+        let opened = opened(7);
+        hub.cut(opened.channel, &reason());
+        assert_eq!(hub.open(&opened, &a, 1, 4), Err(reason()));
+        assert!(a.channel(1).is_none() && b.channels().is_empty());
+        assert!(!kinds(&b).contains(&FrameType::Open));
+    }
+
+    #[test]
+    fn a_newer_link_of_an_instance_ends_the_older_with_its_channels() {
+        let (hub, a, b) = hub();
+        hub.open(&opened(7), &a, 1, 4).unwrap();
+        assert_eq!((kinds(&a), kinds(&b)), (vec![FrameType::Response], vec![FrameType::Open]));
+        let newer = hub.connect(4);
+        hub.bind(instance(1), &newer);
+        assert!(a.has_ended() && !newer.has_ended());
+        assert_eq!(kinds(&b), [FrameType::Cut]);
+        assert_eq!(a.take_unreported(), [opened(7).channel]);
+        hub.disconnected(&a, Some(instance(1)));
+        assert!(hub.is_linked(instance(1)), "the end of the older link is not that of the instance");
+    }
+
+    #[test]
+    fn a_disconnected_instance_is_gone_when_the_call_returns() {
+        let (hub, a, b) = hub();
+        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.disconnect(instance(2), &reason());
+        assert!(!hub.is_linked(instance(2)) && b.has_ended());
+        assert!(kinds(&a).contains(&FrameType::Cut));
+        assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
+    }
+
+    #[test]
+    fn channels_beyond_the_limit_are_refused() {
+        let (hub, a, _b) = hub();
+        hub.open(&opened(7), &a, 1, 1).unwrap();
+        assert_eq!(hub.open(&opened(8), &a, 3, 1).unwrap_err().code, ProblemCode::Limit);
+        hub.cut(opened(7).channel, &reason());
+        hub.open(&opened(8), &a, 3, 1).unwrap();
+    }
+
+    #[test]
+    fn a_long_list_of_what_was_lost_goes_out_in_pushes_that_fit() {
+        let resource: ResourceId = format!("key/{}/{}", "n".repeat(63), "k".repeat(63)).parse().unwrap();
+        let lost = vec![(Operation::Decrypt, resource); 1000];
+        let pushes = notices(Notice::Revision { revision: Revision(9), lost });
+        let longest =
+            pushes.iter().map(|notice| prost::Message::encoded_len(&wire::Push { notice: Some(notice.clone()) }));
+        assert!(longest.max().unwrap() <= *FrameType::Push.payload().end());
+        let told: usize = pushes
+            .iter()
+            .map(|notice| match notice {
+                push::Notice::Revision(notice) => notice.lost.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(told, 1000);
+    }
+}

@@ -159,3 +159,94 @@ impl State {
 fn violation(error: burgrave_protocol::credit::CreditError) -> Problem {
     Problem::new(ProblemCode::Protocol, format!("the channel's flow control was broken: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use burgrave_protocol::credit::WINDOW;
+    use burgrave_protocol::frame::{Decoder, Frame};
+    use burgrave_protocol::message;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(Mutex<usize>);
+
+    impl RelayTap for Count {
+        fn relayed(&self, _channel: ChannelId, _from_initiator: bool, bytes: &[u8]) {
+            *self.0.lock().unwrap() += bytes.len();
+        }
+    }
+
+    /// A route from stream 1 of one peer to stream 2 of another.
+    fn route() -> (Arc<Route>, Arc<Peer>, Arc<Peer>) {
+        let (a, b) = (Peer::new(1, 4), Peer::new(2, 4));
+        let end = |peer: &Arc<Peer>, stream| End { peer: Arc::clone(peer), stream };
+        let route = Route::new(ChannelId::from_bytes([1; 16]), end(&a, 1), end(&b, 2));
+        a.add_channel(1, &route, Side::Initiator, 4).unwrap();
+        b.add_channel(2, &route, Side::Acceptor, 4).unwrap();
+        (route, a, b)
+    }
+
+    fn frames(peer: &Peer) -> Vec<Frame> {
+        let mut batch = Vec::new();
+        peer.fill(&mut batch, usize::MAX);
+        let mut decoder = Decoder::new();
+        decoder.push(&batch);
+        std::iter::from_fn(|| decoder.next_frame().unwrap()).collect()
+    }
+
+    fn kinds(peer: &Peer) -> Vec<FrameType> {
+        frames(peer).iter().map(|frame| frame.kind).collect()
+    }
+
+    fn reason() -> Problem {
+        Problem::new(ProblemCode::ChannelCut, "the policy changed")
+    }
+
+    #[test]
+    fn a_cut_purges_what_waits_and_nothing_is_accepted_after_it() {
+        let (route, a, b) = route();
+        let tap = Count::default();
+        route.data(Side::Initiator, vec![1; 1000].into(), Some(&tap)).unwrap();
+        route.data(Side::Acceptor, vec![2; 500].into(), Some(&tap)).unwrap();
+        assert!(route.cut(&reason()));
+        route.data(Side::Initiator, vec![1; 1000].into(), Some(&tap)).unwrap();
+        route.credit(Side::Acceptor, 1000).unwrap();
+        assert!(!route.close(Side::Acceptor) && !route.cut(&reason()));
+        assert_eq!(*tap.0.lock().unwrap(), 1500);
+        for peer in [&a, &b] {
+            let frames = frames(peer);
+            assert_eq!(frames.iter().map(|frame| frame.kind).collect::<Vec<_>>(), [FrameType::Cut]);
+            let told: wire::Problem = message::decode("reason", &frames[0].payload).unwrap();
+            assert_eq!(Problem::from(told), reason());
+        }
+        assert!(a.channel(1).is_none() && b.channel(2).is_none());
+    }
+
+    #[test]
+    fn a_close_lets_what_was_sent_arrive_and_drops_what_comes_back() {
+        let (route, a, b) = route();
+        route.data(Side::Initiator, vec![1; 1000].into(), None).unwrap();
+        route.data(Side::Acceptor, vec![2; 500].into(), None).unwrap();
+        assert!(route.close(Side::Initiator));
+        assert_eq!(kinds(&b), [FrameType::Data, FrameType::Close]);
+        assert_eq!(kinds(&a), []);
+    }
+
+    #[test]
+    fn each_direction_is_held_to_its_own_credit() {
+        let (route, a, _b) = route();
+        route.data(Side::Initiator, vec![0; WINDOW as usize].into(), None).unwrap();
+        assert_eq!(route.data(Side::Initiator, vec![0].into(), None).unwrap_err().code, ProblemCode::Protocol);
+        route.data(Side::Acceptor, vec![0].into(), None).unwrap();
+        assert!(route.credit(Side::Acceptor, WINDOW + 1).is_err());
+        route.credit(Side::Acceptor, 10).unwrap();
+        route.data(Side::Initiator, vec![0; 10].into(), None).unwrap();
+        assert!(route.data(Side::Initiator, vec![0].into(), None).is_err());
+        // The initiator never had more to give back than the one byte it was sent.
+        assert!(route.credit(Side::Initiator, 2).is_err());
+        assert_eq!(kinds(&a), [FrameType::Credit, FrameType::Data]);
+    }
+}
