@@ -4,6 +4,7 @@
 //! and no whenever something fails: a standing that has run out, a node that does not keep up with its ledger, a decision
 //! that cannot be recorded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use burgrave_audit::Durability;
@@ -70,7 +71,7 @@ impl Control {
             );
         }
         let view = self.view()?;
-        let entry = self.fresh(&view, instance)?;
+        let entry = self.fresh_for(&view, instance, operation, resource)?;
         let ruling = self.rule(&view, &entry, operation, resource, None, Durability::Batched)?;
         Ok(Verdict {
             allowed: ruling.allowed,
@@ -82,12 +83,31 @@ impl Control {
     }
 
     /// The instance, where its attestation holds.
-    pub(crate) fn fresh(&self, view: &View, instance: InstanceId) -> Result<std::sync::Arc<InstanceEntry>, Problem> {
+    pub(crate) fn fresh(&self, view: &View, instance: InstanceId) -> Result<Arc<InstanceEntry>, Problem> {
         let entry = view.instance(instance).ok_or_else(not_attested)?;
         match view.standing(entry, self.now()) {
-            Standing::Fresh { .. } => Ok(std::sync::Arc::clone(entry)),
+            Standing::Fresh { .. } => Ok(Arc::clone(entry)),
             standing => Err(standing_problem(entry, standing)),
         }
+    }
+
+    /// The instance, where its attestation holds; else the refusal is recorded as the decision that it is.
+    pub(crate) fn fresh_for(
+        &self,
+        view: &View,
+        instance: InstanceId,
+        operation: Operation,
+        resource: &ResourceId,
+    ) -> Result<Arc<InstanceEntry>, Problem> {
+        self.fresh(view, instance).or_else(|problem| {
+            let Some(entry) = view.instance(instance) else { return Err(problem) };
+            let id = DecisionId::random(self.random());
+            let request = self.request(entry, operation, resource, None);
+            let (deadline, now) = (entry.live.until(), request.context.now);
+            let recorded = Recorded::refused(id, &request, &problem.detail, view.revision, deadline, now);
+            self.record_decision(recorded, crate::decisions::denied(), Durability::Batched)?;
+            Err(problem.with_decision(id))
+        })
     }
 
     /// Asks the policy for a fresh instance, and records the answer before giving it.

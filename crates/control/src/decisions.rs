@@ -104,6 +104,33 @@ impl Recorded {
     }
 }
 
+impl Recorded {
+    /// A refusal that no policy was asked for.
+    pub(crate) fn refused(
+        id: DecisionId,
+        request: &Request<'_>,
+        reason: &str,
+        revision: Revision,
+        fresh_until: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        let mut recorded = Self::new(id, request, &denied(), revision, Some(fresh_until), now);
+        recorded.event.reason = reason.to_owned();
+        recorded
+    }
+}
+
+/// A denial that no policy made.
+pub(crate) fn denied() -> Decision {
+    Decision { allowed: false, determining: Vec::new(), errors: Vec::new(), near_misses: Vec::new(), valid_until: None }
+}
+
+/// The reason of a denial for want of a permit.
+pub(crate) const NOT_PERMITTED: &str = "no policy permits it";
+
+/// The reason of a denial for a fault.
+pub(crate) const NOT_DECIDED: &str = "it could not be decided";
+
 /// A policy as the record names it: its id or, for a standing one, its name.
 pub(crate) fn policy_key(policy: &burgrave_policy::PolicyRef) -> String {
     policy.id.map_or_else(|| policy.name.clone(), |id| id.to_string())
@@ -114,8 +141,8 @@ fn reason(decision: &Decision) -> String {
     match (decision.allowed, decision.determining.is_empty()) {
         (true, _) => "a policy permits it",
         (false, false) => "a policy forbids it",
-        (false, true) if failed => "it could not be decided",
-        (false, true) => "no policy permits it",
+        (false, true) if failed => NOT_DECIDED,
+        (false, true) => NOT_PERMITTED,
     }
     .to_owned()
 }

@@ -100,7 +100,7 @@ impl Control {
     ) -> Result<ReleasedKey, Problem> {
         is_key(resource)?;
         let view = self.view()?;
-        let entry = self.fresh(&view, instance)?;
+        let entry = self.fresh_for(&view, instance, Operation::Derive, resource)?;
         let ruling = self.rule(&view, &entry, Operation::Derive, resource, None, Durability::Durable)?.or_denied()?;
         self.active_version(&view, &entry, resource).await?;
         let (_, version) = self
@@ -158,7 +158,7 @@ impl Control {
         durability: Durability,
     ) -> Result<std::sync::Arc<InstanceEntry>, Problem> {
         is_key(resource)?;
-        let entry = self.fresh(view, instance)?;
+        let entry = self.fresh_for(view, instance, operation, resource)?;
         self.rule(view, &entry, operation, resource, None, durability)?.or_denied()?;
         Ok(entry)
     }

@@ -15,7 +15,7 @@ use burgrave_types::{
 };
 
 use crate::admin::{no_enclave, not_found};
-use crate::decisions::policy_key;
+use crate::decisions::{NOT_DECIDED, NOT_PERMITTED, policy_key};
 use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, Release};
 use crate::view::View;
@@ -274,6 +274,10 @@ fn restored(view: &View, audited: &Audited) -> Decision {
 }
 
 fn explanation(event: &Event, audited: &Audited, decision: &Decision) -> Vec<String> {
+    let by_policy = audited.allowed || !audited.determining.is_empty();
+    if !by_policy && audited.reason != NOT_PERMITTED && audited.reason != NOT_DECIDED {
+        return vec![format!("no policy was asked: {}", audited.reason)];
+    }
     let enclave = audited.enclave.clone();
     let facts = enclave.zip(audited.claims.clone()).map(|(enclave, claims)| InstanceFacts {
         id: audited.principal.parse().unwrap_or(InstanceId::from_bytes([0; 16])),

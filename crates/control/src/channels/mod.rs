@@ -11,7 +11,9 @@ use std::time::Duration;
 use burgrave_audit::{ChannelStep, Durability, Kind};
 use burgrave_channel::{ChannelGrant, GrantSide, Role, SignedGrant, channel_secret, seal_channel_secret};
 use burgrave_policy::Resource;
-use burgrave_types::{ChannelId, EnclaveName, InstanceId, Problem, ProblemCode, Secret, SpiffeId, Standing};
+use burgrave_types::{
+    ChannelId, EnclaveName, InstanceId, Operation, Problem, ProblemCode, ResourceId, Secret, SpiffeId, Standing,
+};
 
 use crate::admin::{not_found, page};
 use crate::attestation::{hsm_problem, sealing_key, sealing_problem};
@@ -43,7 +45,7 @@ impl Control {
     /// Side effects: a durable audit entry; the channel is in the table until [`Control::channel_closed`] or its end.
     pub async fn open_channel(&self, initiator: InstanceId, peer: &EnclaveName) -> Result<OpenedChannel, Problem> {
         let view = self.view()?;
-        let from = self.fresh(&view, initiator)?;
+        let from = self.fresh_for(&view, initiator, Operation::Send, &ResourceId::default_channel(peer))?;
         let mut denial = None;
         for to in self.linked_instances(&view, peer, initiator) {
             let channel = self.new_channel(&view, &from, &to);

@@ -1,7 +1,7 @@
 //! An agent: the keys that an instance makes, and how it attests over them.
 
 use burgrave_attester::{Attester, BindingData, SimulatedAttester};
-use burgrave_control::{AttestRequest, AttestStep, Attested, LinkBinding};
+use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge, LinkBinding};
 use burgrave_identity::{CertificateDer, IdentityKey, ProfileKind, VerifiedIdentity, verify_chain};
 use burgrave_seal::AttestationBinding;
 use burgrave_seal::SystemRandom;
@@ -56,9 +56,14 @@ impl Agent {
         LinkBinding { exporter: self.exporter, identity_spki: self.identity.spki().to_vec() }
     }
 
+    /// Asks for a challenge alone.
+    pub(crate) fn try_challenge(&self, node: &Node) -> Result<Challenge, Problem> {
+        node.control.challenge(&self.enclave, &self.link())
+    }
+
     /// A request that answers a fresh challenge.
     pub(crate) fn request(&mut self, node: &Node) -> AttestRequest {
-        let challenge = node.control.challenge(&self.enclave, &self.link()).unwrap();
+        let challenge = self.try_challenge(node).unwrap();
         self.answer(node.trust.genesis_hash(), &challenge.nonce)
     }
 

@@ -17,6 +17,7 @@ mod concurrency;
 mod keys;
 mod node;
 mod policies;
+mod record;
 mod revocation;
 mod standing;
 mod tpm;

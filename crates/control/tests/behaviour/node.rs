@@ -119,7 +119,7 @@ pub(crate) struct Node {
     pub(crate) links: Arc<Links>,
     pub(crate) trust: DomainTrust,
     pub(crate) control: Arc<Control>,
-    ledger: Arc<Ledger>,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 fn unlock() -> Unlock {

@@ -29,7 +29,10 @@ async fn a_stale_instance_gets_nothing_until_it_attests_again() {
         if recorded {
             node.control.tick().await;
         }
-        assert_eq!(agent.encrypt(&node, STORAGE, b"secret").await.unwrap_err().code, ProblemCode::Stale);
+        let refused = agent.encrypt(&node, STORAGE, b"secret").await.unwrap_err();
+        assert_eq!(refused.code, ProblemCode::Stale);
+        let why = node.control.why(&root(), refused.decision_id.unwrap()).await.unwrap();
+        assert!(!why.decision.allowed && why.explanation[0].contains("had to attest again"), "{:?}", why.explanation);
         assert_eq!(agent.decrypt(&node, &sealed).await.unwrap_err().code, ProblemCode::Stale);
         assert_eq!(agent.derive(&node, STORAGE).await.unwrap_err().code, ProblemCode::Stale);
         let asked = node.control.evaluate(agent.id(), Operation::Encrypt, &STORAGE.parse().unwrap());

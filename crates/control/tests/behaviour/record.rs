@@ -1,0 +1,69 @@
+//! What is written down, and what happens where it cannot be read.
+
+use burgrave_audit::{ChannelStep, Durability, Kind, Outcome};
+use burgrave_ledger::Change;
+use burgrave_types::{Operation, ProblemCode};
+
+use crate::agent::Agent;
+use crate::node::{Node, root};
+
+const PII: &str = "key/payments/pii";
+
+#[tokio::test]
+async fn attestations_releases_channels_and_changes_are_on_record_before_they_are_answered() {
+    let node = Node::dev().await;
+    for enclave in ["payments/api", "payments/ledger"] {
+        node.register(enclave).await;
+    }
+    node.make_key(PII).await;
+    node.allow(&format!("payments/api derive {PII}")).await;
+    node.allow("payments/api send payments/ledger").await;
+    node.allow("payments/ledger receive payments/ledger").await;
+    let (api, ledger) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/ledger").await);
+    let debug = burgrave_attester::SimulatedAttester::of_code("payments/api").debug(true);
+    Agent::with("payments/api", debug).attest(&node).await.unwrap_err();
+    api.derive(&node, PII).await.unwrap();
+    let opened = node.control.open_channel(api.id(), &ledger.enclave).await.unwrap();
+    node.control.revoke_instance(&root(), ledger.id(), "stolen").await.unwrap();
+
+    let events = node.audit.memory.events();
+    let durable = |wanted: &dyn Fn(&Kind) -> bool| {
+        events.iter().any(|(event, durability)| *durability == Durability::Durable && wanted(&event.kind))
+    };
+    assert!(durable(&|kind| matches!(kind, Kind::Attestation(attestation)
+        if attestation.outcome == Outcome::Accepted && attestation.instance == Some(api.id()) && attestation.result.is_some())));
+    assert!(durable(&|kind| matches!(kind, Kind::Decision(decision)
+        if decision.operation == Operation::Attest && decision.allowed)));
+    assert!(durable(
+        &|kind| matches!(kind, Kind::Release(release) if release.to.instance == api.id() && release.version == 1)
+    ));
+    assert!(durable(&|kind| matches!(kind, Kind::Channel(channel)
+        if channel.id == opened.channel && channel.step == ChannelStep::Opened)));
+    assert!(durable(&|kind| matches!(kind, Kind::Change(change)
+        if change.changer == "root" && change.records.iter().any(|record| record.path.ends_with(&ledger.id().to_string())))));
+    let batched = |wanted: &dyn Fn(&Kind) -> bool| events.iter().any(|(event, _)| wanted(&event.kind));
+    assert!(batched(&|kind| matches!(kind, Kind::Attestation(attestation)
+        if attestation.outcome == Outcome::Rejected && attestation.cause.as_deref() == Some("debug"))));
+    assert!(batched(&|kind| matches!(kind, Kind::Channel(channel)
+        if channel.id == opened.channel && channel.step == ChannelStep::Cut && channel.reason.is_some())));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_ends_all_service() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    node.make_key(PII).await;
+    node.allow(&format!("payments/api encrypt {PII}")).await;
+    let api = Agent::attested(&node, "payments/api").await;
+    let path = "policy/payments/pol_aaaaaaaaaaaaaaaaaaaaaaaaaa".parse().unwrap();
+    let newer = r#"{"schema":2,"forbid":"everything that the old schema cannot say"}"#;
+    node.ledger.transact(Change::by("a newer node").put(path, newer)).await.unwrap();
+    while node.control.ready().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(node.control.ready().unwrap_err().detail.contains("schema 2"));
+    assert_eq!(api.encrypt(&node, PII, b"x").await.unwrap_err().code, ProblemCode::Unavailable);
+    assert_eq!(Agent::new("payments/api").try_challenge(&node).unwrap_err().code, ProblemCode::Unavailable);
+    let new = burgrave_control::NewKey { resource: "key/payments/x".parse().unwrap() };
+    assert_eq!(node.control.create_key(&root(), new).await.unwrap_err().code, ProblemCode::Unavailable);
+}
