@@ -4,6 +4,7 @@ use std::io;
 
 use burgrave_types::Tee;
 
+use crate::sev_guest::GuestError;
 use crate::tpm::ResponseCode;
 
 /// Why an attester could not do what it was asked.
@@ -68,10 +69,110 @@ pub enum AttesterError {
         /// What would do.
         expected: &'static str,
     },
+    /// A kernel interface is not there, or not for this machine: another source may be.
+    #[error("{interface} gives no evidence here: {why}")]
+    Absent {
+        /// The interface, e.g. `configfs-tsm`.
+        interface: &'static str,
+        /// What is missing and what would bring it.
+        why: String,
+    },
+    /// A kernel interface failed.
+    #[error("cannot {doing} `{at}`: {source}{}", what_to_do(source, .advice))]
+    Kernel {
+        /// What was being done, e.g. `read`.
+        doing: &'static str,
+        /// The path.
+        at: String,
+        /// What the system said.
+        source: io::Error,
+        /// What to do about it, where that is known.
+        advice: &'static str,
+    },
+    /// The SEV-SNP firmware, or the host on the way to it, gave no report.
+    #[error("no SEV-SNP report from `{at}`: {error}")]
+    SevGuest {
+        /// The device.
+        at: String,
+        /// What the driver told.
+        error: GuestError,
+    },
+    /// The Nitro Secure Module refused.
+    #[error("the Nitro Secure Module refused to attest: `{code}`, {}", crate::nsm::meaning(code))]
+    Nsm {
+        /// Its error code.
+        code: String,
+    },
+    /// What an interface gave is not what its specification says.
+    #[error("{what} is malformed: {why}")]
+    Answer {
+        /// What was given.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More than evidence may hold.
+    #[error("`{at}` holds more than {limit} bytes, the most that is taken as evidence")]
+    TooLong {
+        /// The path.
+        at: String,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// Somebody else used the interface at the same time, again and again.
+    #[error(
+        "another program changed the request in `{at}` during each of {tries} tries; find it and let it use an entry of its own"
+    )]
+    Interfered {
+        /// The path.
+        at: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The evidence does not carry what was asked for.
+    #[error(
+        "the {tee} evidence from `{at}` covers other report data than it was asked for; another program may be using the interface"
+    )]
+    NotBound {
+        /// The TEE.
+        tee: Tee,
+        /// Where it came from.
+        at: String,
+    },
+    /// The kernel names a TEE that this program does not know.
+    #[error(
+        "the kernel's TEE driver is `{provider}`, which this release does not know; expected sev_guest, tdx_guest or arm_cca_guest"
+    )]
+    Provider {
+        /// What the kernel named.
+        provider: String,
+    },
+    /// No source of evidence was found.
+    #[error("no TEE was found: {looked}; name one with --attester where it is elsewhere")]
+    NoTee {
+        /// Where was looked, and what to do.
+        looked: String,
+    },
     /// The simulated TEE failed inside.
     #[error("the simulated TEE could not {0}")]
     Simulated(&'static str),
     /// The TPM emulator could not be started.
     #[error("the TPM emulator could not be started: {0}")]
     Emulator(String),
+}
+
+impl AttesterError {
+    /// Whether the interface is not there at all, so that another may be tried.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent { .. })
+    }
+}
+
+/// What to do: permissions say it by themselves, the rest is the interface's own.
+fn what_to_do(source: &io::Error, advice: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "; run the agent as root, or give its user access".to_owned(),
+        _ if advice.is_empty() => String::new(),
+        _ => format!("; {advice}"),
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! An [`Attester`] asks the TEE it runs in to vouch for the bytes of a [`BindingData`], and hands back the evidence as
 //! named items, under the names that evidence folders and `burgrave-verifier` use. [`TpmAttester`] speaks to a TPM 2.0 by
-//! raw commands over a device or a socket; [`SimulatedAttester`] is software that pretends, for `dev` domains.
+//! raw commands over a device or a socket; [`ConfigfsTsm`], [`SevGuestAttester`], [`NsmAttester`] and [`GramineAttester`] ask
+//! the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`SimulatedAttester`] is
+//! software that pretends, for `dev` domains. An [`AttesterSpec`] chooses among them, by name or by [`detect`].
 //!
 //! What goes into the binding (genesis, enclave, nonce, exporter, keys) is the caller's, in `burgrave-seal`; whether the
 //! evidence is to be believed is the verifier's. Calls block: an asynchronous caller gives them a thread of their own.
@@ -16,17 +18,36 @@
 //! # Ok::<(), burgrave_attester::AttesterError>(())
 //! ```
 //!
-//! Threat notes: a TPM's answers are parsed as hostile input (bounded, nothing allocated by a length that the answer does
-//! not hold), since the host may stand between. No key is held here: the TPM keeps its own, and the simulated TEE's key is
+//! Threat notes: answers of a TPM, a firmware or a driver are parsed as hostile input (bounded, nothing allocated by a length
+//! that the answer does not hold), since the host may stand between. Evidence that does not carry the binding that was asked
+//! for is never handed on. No key is held here: the TPM keeps its own, and the simulated TEE's key is
 //! public and worthless. A TPM alone protects nothing from whoever is root after boot.
 
+mod bound;
+mod choice;
+mod configfs;
 mod error;
+mod files;
+mod gramine;
+mod log;
+pub mod nsm;
+pub mod sev_guest;
 mod simulated;
+mod snp;
+#[cfg(test)]
+mod stand_in;
 pub mod swtpm;
 pub mod tpm;
 
+pub use choice::{AttesterSpec, Source, TpmSpec, detect};
+pub use configfs::ConfigfsTsm;
 pub use error::AttesterError;
+pub use gramine::GramineAttester;
+pub use log::EventLogs;
+pub use nsm::NsmAttester;
+pub use sev_guest::SevGuestAttester;
 pub use simulated::SimulatedAttester;
+pub use snp::fuzz_certificate_table;
 pub use tpm::{EkKind, TpmAttester, Transport};
 
 use burgrave_types::{Evidence, Secret, Tee};
@@ -50,6 +71,14 @@ pub trait Attester: Send {
     /// # Errors
     /// [`AttesterError`] where the TEE cannot be reached, refuses, or answers what it must not.
     fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError>;
+
+    /// Tells that a verifier took the last evidence and keeps what it saw of the run-time log in it: the next evidence carries
+    /// only what was logged since. Without this, each carries the log from its start.
+    fn log_taken(&mut self) {}
+
+    /// Tells that the verifier of the next evidence knows nothing of the run-time log, e.g. on a link to another node: that
+    /// evidence carries it from its start.
+    fn log_forgotten(&mut self) {}
 
     /// Opens what a verifier sealed to the TPM's endorsement key and to the name of the attestation key, which proves that
     /// both live in one TPM (TPM 2.0 Part 1, 24; Part 3, TPM2_ActivateCredential). `id_object` is a `TPM2B_ID_OBJECT` and

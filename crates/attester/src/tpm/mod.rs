@@ -19,7 +19,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{Evidence, EvidencePart, Secret, Tee};
 
-use crate::{Attester, AttesterError, BindingData};
+use crate::{Attester, AttesterError, BindingData, EventLogs};
 pub use code::ResponseCode;
 use ops::Tpm;
 pub use template::EkKind;
@@ -34,6 +34,9 @@ const PCR_COUNT: u8 = 24;
 /// The PCRs that are quoted unless others are chosen: firmware, its configuration, boot manager, Secure Boot state, and the
 /// operating system loader's (0 to 9), and the machine owner keys (14).
 const DEFAULT_PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/// The PCR that the kernel's integrity measurement architecture extends (CONFIG_IMA_MEASURE_PCR_IDX).
+const RUN_TIME_PCR: u8 = 10;
 
 /// An attester that talks to a TPM 2.0.
 ///
@@ -50,6 +53,7 @@ pub struct TpmAttester {
     transport: Transport,
     ek: EkKind,
     pcrs: BTreeSet<u8>,
+    logs: Option<EventLogs>,
     endorsement: Option<Endorsement>,
 }
 
@@ -63,7 +67,7 @@ struct Endorsement {
 impl TpmAttester {
     /// An attester over `transport` with the RSA-2048 endorsement key and the PCRs 0 to 9 and 14. Nothing is opened yet.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, ek: EkKind::Rsa2048, pcrs: DEFAULT_PCRS.into(), endorsement: None }
+        Self { transport, ek: EkKind::Rsa2048, pcrs: DEFAULT_PCRS.into(), logs: None, endorsement: None }
     }
 
     /// Chooses the endorsement key.
@@ -89,6 +93,13 @@ impl TpmAttester {
                 expected: "at least one",
             }),
         }
+    }
+
+    /// Adds the machine's boot event log to the evidence, and, where the chosen PCRs cover it, the run-time log.
+    #[must_use]
+    pub fn with_logs(mut self, logs: EventLogs) -> Self {
+        self.logs = Some(logs);
+        self
     }
 
     /// The endorsement key's public area (`TPMT_PUBLIC`), whose digest a registration lists. Asks the TPM the first time.
@@ -162,7 +173,22 @@ impl Attester for TpmAttester {
         if let Some(certificate) = ek.certificate {
             part.items.insert(self.ek.certificate_item().to_owned(), certificate);
         }
+        // Read after the quote: a log may be ahead of its PCR, never behind it.
+        if let Some(logs) = &mut self.logs {
+            part.items.extend(logs.boot()?);
+            if self.pcrs.contains(&RUN_TIME_PCR) {
+                part.items.extend(logs.run_time()?);
+            }
+        }
         Ok(Evidence::single(part))
+    }
+
+    fn log_taken(&mut self) {
+        self.logs.iter_mut().for_each(EventLogs::taken);
+    }
+
+    fn log_forgotten(&mut self) {
+        self.logs.iter_mut().for_each(EventLogs::forgotten);
     }
 
     fn activate_credential(
