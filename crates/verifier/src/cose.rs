@@ -5,8 +5,12 @@ use minicbor::data::Type;
 
 use crate::cbor::{self, Key};
 
-/// ECDSA with SHA-384 (RFC 9053, section 2.1), on P-384 in every format here.
+/// ECDSA with SHA-256 (RFC 9053, section 2.1), on P-256 in every format here.
+pub(crate) const ES256: i64 = -7;
+/// ECDSA with SHA-384, on P-384.
 pub(crate) const ES384: i64 = -35;
+/// ECDSA with SHA-512, on P-521.
+pub(crate) const ES512: i64 = -36;
 
 /// The header parameter `alg`.
 const ALGORITHM: Key<'static> = Key::Number(1);

@@ -4,7 +4,7 @@
 //! the evidence is authentic, whether the profile takes it, what it claims, how long that may be relied on, and how each
 //! check came out. [`appraise`] then finds the release whose reference value the claims match, or says what differed in the
 //! nearest one, and [`attestation_result`] writes the answer down as an EAR. A module per TEE; what is not there yet
-//! (CCA, NVIDIA) is refused.
+//! (NVIDIA) is refused.
 //!
 //! Left to others: fetching evidence (`burgrave-attester`) and collateral, the challenge and its freshness, which
 //! platforms and releases a registration lists (`burgrave-control`), signing of results (`burgrave-identity`). Nothing
@@ -43,6 +43,7 @@ mod appraise;
 mod azure;
 mod cause;
 mod cbor;
+mod cca;
 mod check;
 mod cose;
 pub mod dcap;

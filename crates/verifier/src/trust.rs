@@ -8,7 +8,7 @@ use burgrave_types::EvidencePart;
 use crate::path::KnownPaths;
 use crate::tpm::AkProof;
 use crate::x509::{Certificate, Crl};
-use crate::{Cause, dcap};
+use crate::{Cause, cca, dcap};
 
 /// AMD's root keys (ARK) and the intermediates (ASK) beneath them; origin, licence and fingerprints in `roots/README.md`.
 const AMD_ROOTS: [&[u8]; 3] = [
@@ -32,6 +32,7 @@ static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     of_vendors: VENDOR_ROOTS.iter().filter_map(|(vendor, der)| Some((*vendor, Certificate::from_der(der)?))).collect(),
+    cca_anchors: Vec::new(),
     known_paths: Arc::default(),
 });
 
@@ -53,6 +54,7 @@ pub struct Roots {
     anchors: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     of_vendors: Vec<(Vendor, Certificate)>,
+    cca_anchors: Vec<cca::Anchor>,
     known_paths: Arc<KnownPaths>,
 }
 
@@ -66,24 +68,31 @@ impl Roots {
     /// These roots and no others (a test PKI, or a domain that trusts one maker alone).
     ///
     /// # Errors
-    /// [`Cause::FormatMalformed`] where a file is not a certificate (DER or PEM) or there is none at all.
+    /// [`Cause::FormatMalformed`] where a file is not one that [`Roots::with`] takes, or there is none at all.
     pub fn only<I>(files: I) -> Result<Self, Cause>
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
     {
         let roots = Self::none().with(files)?;
-        if roots.anchors.is_empty() { Err(Cause::FormatMalformed) } else { Ok(roots) }
+        if roots.anchors.is_empty() && roots.cca_anchors.is_empty() { Err(Cause::FormatMalformed) } else { Ok(roots) }
     }
 
     /// No root at all: nothing is authentic.
     pub(crate) fn none() -> Self {
-        Self { anchors: Vec::new(), intermediates: Vec::new(), of_vendors: Vec::new(), known_paths: Arc::default() }
+        Self {
+            anchors: Vec::new(),
+            intermediates: Vec::new(),
+            of_vendors: Vec::new(),
+            cca_anchors: Vec::new(),
+            known_paths: Arc::default(),
+        }
     }
 
     /// These roots beside the ones there are.
     ///
     /// # Errors
-    /// [`Cause::FormatMalformed`] where a file is not a certificate (DER or PEM).
+    /// [`Cause::FormatMalformed`] where a file is neither a certificate (DER or PEM) nor a list of trust anchors for Arm CCA
+    /// platforms (a JSON array of `implementation-id`, `instance-id` and `pkey`, a JWK).
     pub fn with<I>(mut self, files: I) -> Result<Self, Cause>
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
@@ -91,7 +100,10 @@ impl Roots {
         for file in files {
             match Endorsement::read(file.as_ref()) {
                 Endorsement::Certificates(certificates) => self.anchors.extend(certificates),
-                Endorsement::Crl(_) | Endorsement::Other => return Err(Cause::FormatMalformed),
+                Endorsement::Crl(_) => return Err(Cause::FormatMalformed),
+                Endorsement::Other => {
+                    self.cca_anchors.extend(cca::Anchor::read_all(file.as_ref()).ok_or(Cause::FormatMalformed)?);
+                }
             }
         }
         Ok(self)
@@ -106,6 +118,11 @@ impl Roots {
     pub(crate) fn anchors_of(&self, vendor: Vendor) -> impl Iterator<Item = &Certificate> {
         let pinned = self.of_vendors.iter().filter(move |(of, _)| *of == vendor).map(|(_, anchor)| anchor);
         self.anchors.iter().chain(pinned)
+    }
+
+    /// The keys of Arm CCA platforms.
+    pub(crate) fn cca_anchors(&self) -> &[cca::Anchor] {
+        &self.cca_anchors
     }
 
     /// The paths whose signatures were verified under any of these roots.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
-use crate::{Cause, Check, Endorsements, Profile, Roots, azure, dcap, nitro, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Roots, azure, cca, dcap, nitro, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -123,10 +123,11 @@ pub fn verify(input: &Input<'_>) -> Verification {
         Tee::Nitro => nitro::verify(input, &mut findings),
         Tee::Tpm => tpm::verify(input, &mut findings),
         Tee::AzVtpm => azure::verify(input, &mut findings),
+        Tee::Cca => cca::verify(input, &mut findings),
         Tee::Simulated => simulated::verify(input, &mut findings),
-        Tee::Cca | Tee::NvidiaGpu => Err(findings.checks.stop(
+        Tee::NvidiaGpu => Err(findings.checks.stop(
             ("tee.supported", Cause::FormatAlgorithm, "this release"),
-            "snp, tdx, sgx, nitro, tpm, az-vtpm or simulated",
+            "snp, tdx, sgx, nitro, tpm, az-vtpm, cca or simulated",
             input.part.tee,
         )),
     };
@@ -171,6 +172,8 @@ pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
         Some(Tee::Simulated)
     } else if has("document.cose") || items.values().any(|bytes| nitro::looks_like_document(bytes)) {
         Some(Tee::Nitro)
+    } else if has("token.cbor") || items.values().any(|bytes| cca::looks_like_token(bytes)) {
+        Some(Tee::Cca)
     } else if let Some(tee) = items.values().find_map(|bytes| dcap::looks_like_quote(bytes)) {
         Some(tee)
     } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
@@ -207,8 +210,9 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
         Tee::Nitro => nitro::inspect(part, &mut findings),
         Tee::Tpm => tpm::inspect(part, &mut findings),
         Tee::AzVtpm => azure::inspect(part, &mut findings),
+        Tee::Cca => cca::inspect(part, &mut findings),
         Tee::Simulated => simulated::inspect(part, &mut findings),
-        Tee::Cca | Tee::NvidiaGpu => {
+        Tee::NvidiaGpu => {
             return Err(Cause::FormatAlgorithm);
         }
     };
@@ -231,6 +235,7 @@ pub fn fuzz_verify(bytes: &[u8]) -> bool {
             "ak.pub",
             "pcrs.json",
             "document.cose",
+            "token.cbor",
             "simulated.json",
             "quote.bin",
             "collateral.json",

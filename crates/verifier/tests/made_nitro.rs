@@ -7,6 +7,9 @@
     reason = "tests may fail loudly"
 )]
 
+#[path = "common/cbor.rs"]
+mod cbor;
+
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -14,6 +17,7 @@ use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{EvidencePart, Tee, Timestamp};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, inspect, verify};
+use cbor::{Value, encode, sign1};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, date_time_ymd,
@@ -23,42 +27,6 @@ type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 const NONCE: [u8; 32] = [7; 32];
 const USER_DATA: [u8; 64] = [8; 64];
-
-/// A value of CBOR, as far as documents need it.
-#[derive(Clone)]
-enum Value {
-    Number(u64),
-    Null,
-    Text(&'static str),
-    Bytes(Vec<u8>),
-    Array(Vec<Value>),
-    Map(Vec<(Value, Value)>),
-    /// A map whose end is marked instead of its length.
-    Open(Vec<(Value, Value)>),
-    /// Anything at all.
-    Raw(Vec<u8>),
-}
-
-fn head(kind: u8, length: usize) -> Vec<u8> {
-    let length = u32::try_from(length).unwrap();
-    [[kind << 5 | 26].as_slice(), &length.to_be_bytes()].concat()
-}
-
-fn encode(value: &Value) -> Vec<u8> {
-    let pairs = |pairs: &[(Value, Value)]| -> Vec<u8> {
-        pairs.iter().flat_map(|(key, value)| [encode(key), encode(value)].concat()).collect()
-    };
-    match value {
-        Value::Number(number) => [[27].as_slice(), &number.to_be_bytes()].concat(),
-        Value::Null => vec![0xf6],
-        Value::Text(text) => [head(3, text.len()), text.as_bytes().to_vec()].concat(),
-        Value::Bytes(bytes) => [head(2, bytes.len()), bytes.clone()].concat(),
-        Value::Array(items) => [head(4, items.len()), items.iter().flat_map(encode).collect()].concat(),
-        Value::Map(map) => [head(5, map.len()), pairs(map)].concat(),
-        Value::Open(map) => [vec![0xbf], pairs(map), vec![0xff]].concat(),
-        Value::Raw(bytes) => bytes.clone(),
-    }
-}
 
 /// Everything that goes into a document.
 struct Maker {
@@ -160,16 +128,13 @@ impl Maker {
         ];
         fields.extend(own.into_iter().filter(|(name, _)| !has(name)).map(|(name, value)| (Value::Text(name), value)));
         let payload = self.payload.clone().unwrap_or_else(|| encode(&Value::Open(fields)));
-        let message = [b"\x84\x6aSignature1".as_slice(), &shortest(&self.protected), &[0x40], &shortest(&payload)];
-        let signature = if self.leaf_key.algorithm() == &PKCS_ECDSA_P384_SHA384 {
+        sign1(&self.protected, &self.unprotected, payload, |message| {
+            if self.leaf_key.algorithm() != &PKCS_ECDSA_P384_SHA384 {
+                return vec![1; 96];
+            }
             let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, self.leaf_key.serialized_der());
-            key.unwrap().sign(&SystemRandom::new(), &message.concat()).unwrap().as_ref().to_vec()
-        } else {
-            vec![1; 96]
-        };
-        let parts = [Value::Bytes(self.protected.clone()), self.unprotected.clone()];
-        let parts = parts.into_iter().chain([Value::Bytes(payload), Value::Bytes(signature)]);
-        [vec![0x84], parts.flat_map(|part| encode(&part)).collect()].concat()
+            key.unwrap().sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+        })
     }
 
     fn judge(&self, document: Vec<u8>) -> Verification {
@@ -195,17 +160,6 @@ impl Maker {
         assert_eq!((verification.verdict, verification.cause), (Verdict::Reject, Some(cause)), "{verification:#?}");
         verification
     }
-}
-
-/// A byte string whose length is as short as can be: what the signature is over.
-fn shortest(bytes: &[u8]) -> Vec<u8> {
-    let head = match bytes.len() {
-        length @ 0..24 => vec![0x40 | u8::try_from(length).unwrap()],
-        length @ 24..256 => vec![0x58, u8::try_from(length).unwrap()],
-        length @ 256..65536 => [[0x59].as_slice(), &u16::try_from(length).unwrap().to_be_bytes()].concat(),
-        length => head(2, length),
-    };
-    [head, bytes.to_vec()].concat()
 }
 
 #[test]

@@ -25,7 +25,7 @@ static ACCEPTED: LazyLock<Vec<Case>> = LazyLock::new(|| {
     accepted.map(|row| row.case(&folder)).collect()
 });
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "report.bin",
     "vcek.der",
     "vlek.der",
@@ -37,6 +37,7 @@ const NAMES: [&str; 16] = [
     "ek.pub",
     "quote-sha256.msg",
     "document.cose",
+    "token.cbor",
     "hcl-report.bin",
     "quote.bin",
     "collateral.json",

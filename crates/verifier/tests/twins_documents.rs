@@ -107,3 +107,26 @@ fn what_nitro_documents_sign_of_each_other_does_not_fit() {
         }
     }
 }
+
+#[test]
+fn a_cca_token_is_refused_altered_cut_lengthened_and_elsewhere() {
+    let cases = accepted(Tee::Cca);
+    flipped_bits_are_refused(&cases, "token.cbor");
+    for (id, case) in &cases {
+        let token = case.part.item("token.cbor").unwrap();
+        for length in (0..token.len()).step_by(31) {
+            let short = case.with("token.cbor", |bytes| bytes.truncate(length)).verify();
+            refused(id, "cut", &short, &[Cause::FormatMalformed]);
+        }
+        let long = case.with("token.cbor", |bytes| bytes.push(0)).verify();
+        refused(id, "longer", &long, &[Cause::FormatMalformed]);
+        let signature = case.with("token.cbor", |bytes| *bytes.last_mut().unwrap() ^= 1).verify();
+        refused(id, "signature", &signature, &[Cause::SignatureInvalid]);
+        let untrusted = Case { roots: Roots::vendor(), ..case.clone() }.verify();
+        refused(id, "no anchor", &untrusted, &[Cause::ChainUntrusted]);
+        let nonce = judge(case, Expected::Nonce(&[1; 64]));
+        refused(id, "other nonce", &nonce, &[Cause::BindingNonce]);
+        assert!(nonce.authentic, "{id}");
+        refused(id, "other challenge", &judge(case, Expected::ReportData(&[1; 64])), &[Cause::BindingReportData]);
+    }
+}

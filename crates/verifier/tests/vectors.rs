@@ -132,6 +132,7 @@ fn differing_claims(row: &Row, verification: &Verification) -> Vec<String> {
             ("user_data", "/user_data"),
             ("public_key", "/public_key"),
         ],
+        Tee::Cca => &[("/platform/265", "/platform/profile"), ("/platform/2395", "/platform/lifecycle")],
         Tee::AzVtpm => &[("nonce", "/quote/extra_data"), ("pcr_digest", "/quote/pcr_digest")],
         _ => &[
             ("nonce", "/quotes/0/extra_data"),
@@ -141,8 +142,12 @@ fn differing_claims(row: &Row, verification: &Verification) -> Vec<String> {
         ],
     };
     let has_report = verification.claims.is_some();
-    let pairs = pairs.iter().filter(|(name, _)| has_report && !stated[*name].is_null());
-    let compared = pairs.map(|(name, pointer)| (name, &stated[*name], raw.pointer(pointer).unwrap_or(&Value::Null)));
+    // The manifest nests some claims; those are named by pointer.
+    let value = |name: &str| if name.starts_with('/') { stated.pointer(name) } else { stated.get(name) };
+    let pairs = pairs.iter().filter(|_| has_report).filter_map(|(name, pointer)| Some((name, value(name)?, pointer)));
+    let compared = pairs
+        .filter(|(_, stated, _)| !stated.is_null())
+        .map(|(name, stated, pointer)| (name, stated, raw.pointer(pointer).unwrap_or(&Value::Null)));
     compared
         // What is absent the manifest of some TEEs states as an empty text.
         .filter(|(_, stated, found)| stated != found && !(found.is_null() && **stated == ""))
