@@ -12,7 +12,9 @@ use std::os::unix::net::UnixListener;
 use std::thread::JoinHandle;
 
 use burgrave_attester::swtpm::Swtpm;
-use burgrave_attester::{Attester, AttesterError, BindingData, EkKind, TpmAttester, Transport};
+use burgrave_attester::{
+    Attester, AttesterError, AttesterSpec, BindingData, EkKind, EventLogs, TpmAttester, Transport,
+};
 
 fn binding(byte: u8) -> BindingData {
     BindingData { report_data: [byte; 64], qualifying_data: [byte; 32] }
@@ -164,4 +166,50 @@ fn pcr_values_beside_those_asked_for_are_refused() {
         assert!(error.to_string().contains(why), "{error}");
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn the_kernels_logs_come_with_the_quote_that_they_explain() {
+    let root = tempfile::tempdir().unwrap();
+    let security = root.path().join("sys/kernel/security");
+    let entry = [&10u32.to_le_bytes()[..], &[1; 20], &[6, 0, 0, 0], b"ima-ng", &[2, 0, 0, 0, 5, 5]].concat();
+    for (path, content) in
+        [("tpm0/binary_bios_measurements", &b"boot"[..]), ("ima/binary_runtime_measurements", &entry)]
+    {
+        let path = security.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let (_dir, emulator) = emulator();
+    let attester = || TpmAttester::new(emulator.transport()).with_logs(EventLogs::new(root.path()));
+
+    let without = attester().evidence(&binding(1)).unwrap();
+    assert_eq!((without.lead.item("eventlog.bin"), without.lead.item("ima.bin")), (Some(&b"boot"[..]), None));
+
+    let mut attester = attester().with_pcrs([0, 10]).unwrap();
+    let mut show = || {
+        let evidence = attester.evidence(&binding(1)).unwrap();
+        let item = |name: &str| evidence.lead.item(name).unwrap().to_vec();
+        assert_eq!(item("eventlog.bin"), b"boot");
+        let shown = (item("ima.offset"), item("ima.bin"));
+        attester.log_taken();
+        shown
+    };
+    assert_eq!(show(), (b"0".to_vec(), entry.clone()));
+    assert_eq!(show(), (entry.len().to_string().into_bytes(), Vec::new()));
+    attester.log_forgotten();
+    let evidence = attester.evidence(&binding(1)).unwrap();
+    assert_eq!(evidence.lead.item("ima.bin"), Some(entry.as_slice()));
+}
+
+#[test]
+fn a_tpm_is_chosen_by_its_text() {
+    let (_dir, emulator) = emulator();
+    let text = format!("tpm:unix:{},pcrs=0+23,ek=ecc", emulator.socket().display());
+    let mut attester = text.parse::<AttesterSpec>().unwrap().open().unwrap();
+    let evidence = attester.evidence(&binding(1)).unwrap();
+    let pcrs = String::from_utf8(evidence.lead.item("pcrs.json").unwrap().to_vec()).unwrap();
+    assert!(pcrs.contains("\"0\"") && pcrs.contains("\"23\"") && !pcrs.contains("\"7\""), "{pcrs}");
+    // TPM_ALG_ECC.
+    assert_eq!(evidence.lead.item("ek.pub").unwrap()[..2], [0, 0x23]);
 }

@@ -362,3 +362,28 @@ fn what_is_missing_is_said() {
     let error = files::failed("make an entry in", "/sys".as_ref(), denied, "other advice").to_string();
     assert!(error.ends_with("run the agent as root, or give its user access"), "{error}");
 }
+
+#[test]
+fn a_genuine_td_quote_comes_out_as_the_verifier_takes_it() {
+    use burgrave_verifier::{Endorsements, Expected, Input, Profile, Roots, Verdict, verify};
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../verifier/testdata/tdx/v4-b0c06f-uptodate");
+    let report = |_: &Request| fs::read(format!("{FOLDER}/quote.bin")).unwrap();
+    let quote = report(&Request::default());
+    let binding = BindingData { report_data: quote[568..632].try_into().unwrap(), qualifying_data: [0; 32] };
+    let mut evidence = Configfs::new(Driver { report, ..tdx() }).attester().unwrap().evidence(&binding).unwrap();
+    assert_eq!(evidence.lead.item("quote.bin"), Some(quote.as_slice()));
+
+    // Collateral is the verifier's to bring.
+    let collateral = fs::read(format!("{FOLDER}/collateral.json")).unwrap();
+    evidence.lead.items.insert("collateral.json".to_owned(), collateral);
+    let verification = verify(&Input {
+        part: &evidence.lead,
+        endorsements: &Endorsements::default(),
+        roots: &Roots::vendor(),
+        profile: &Profile::default(),
+        expected: Expected::Binding { report_data: &binding.report_data, qualifying_data: &binding.qualifying_data },
+        at: "2025-06-20T00:00:00Z".parse().unwrap(),
+    });
+    assert_eq!(verification.verdict, Verdict::Accept, "{:?}", verification.checks);
+}
