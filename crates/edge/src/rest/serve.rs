@@ -116,7 +116,7 @@ impl RestServer {
     }
 }
 
-/// Answers one request, in a task of its own: it is finished even if the client does not wait for it.
+/// Answers one request.
 async fn answer(
     shared: Arc<Shared>,
     router: axum::Router,
@@ -127,17 +127,7 @@ async fn answer(
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer);
     }
-    let answered = tokio::spawn(router.oneshot(request)).await;
-    let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(error) => {
-            tracing::error!(%error, "a request failed inside");
-            let problem = Problem::new(ProblemCode::Internal, "something failed inside the node")
-                .with_fix("the operator finds it in the node's log");
-            Refusal::from(problem).into_response()
-        }
-    };
+    let mut response = finish(router, request).await;
     let class = usize::from(response.status().as_u16() / 100).saturating_sub(2);
     if let Some(counter) = shared.responses.get(class) {
         counter.fetch_add(1, Ordering::Relaxed);
@@ -146,4 +136,53 @@ async fn answer(
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+/// Handles a request in a task of its own: once it has been read, it is finished even if its client does not wait for it.
+async fn finish(router: axum::Router, request: Request<Body>) -> Response {
+    match tokio::spawn(router.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(error) => {
+            tracing::error!(%error, "a request failed inside");
+            let problem = Problem::new(ProblemCode::Internal, "something failed inside the node")
+                .with_fix("the operator finds it in the node's log");
+            Refusal::from(problem).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_whose_client_has_gone_is_finished() {
+        let [begun, go, done] = [(); 3].map(|()| Arc::new(Notify::new()));
+        let (at, on, off) = (begun.clone(), go.clone(), done.clone());
+        let change = move || async move {
+            at.notify_one();
+            on.notified().await;
+            off.notify_one();
+        };
+        let router = axum::Router::new().route("/", get(change));
+        tokio::select! {
+            _ = finish(router, Request::new(Body::empty())) => panic!("it cannot be done yet"),
+            () = begun.notified() => {}
+        }
+        go.notify_one();
+        tokio::time::timeout(Duration::from_secs(30), done.notified()).await.expect("it was given up");
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_a_problem_and_not_the_end() {
+        let fails = || async {
+            assert!(std::hint::black_box(false), "a test");
+        };
+        let router = axum::Router::new().route("/", get(fails));
+        assert_eq!(finish(router, Request::new(Body::empty())).await.status(), 500);
+    }
 }
