@@ -28,6 +28,9 @@ const SILENCE: Duration = Duration::from_secs(45);
 const BATCH: usize = 64 * 1024;
 const READ: usize = 16 * 1024;
 
+/// Notices and offered channels that may wait while the agent attests again.
+const EVENTS: usize = 1024;
+
 /// What the node sends that is not an answer.
 pub(crate) enum Event {
     /// A notice.
@@ -81,7 +84,7 @@ impl Link {
             gone: Notify::new(),
             reason: OnceLock::new(),
         });
-        let (events, receiver) = mpsc::channel(64);
+        let (events, receiver) = mpsc::channel(EVENTS);
         let (reader, writer) = tokio::io::split(stream);
         tokio::spawn(Arc::clone(&link).write(writer));
         tokio::spawn(Arc::clone(&link).read(reader, decoder, events));

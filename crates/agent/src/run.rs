@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// After how long a link counts as stable, so that the waits begin anew.
 const STABLE: Duration = Duration::from_secs(60);
 
+/// How often the agent looks whether the deadline of its attestation has passed.
+const LOOK_AT_DEADLINE: Duration = Duration::from_secs(2);
+
 /// The cause with which a node refuses to renew what it does not know.
 const NO_RENEWAL: &str = "renewal.mismatch";
 
@@ -70,19 +73,32 @@ impl Shared {
         if let Err(problem) = self.begin(connected).await {
             return problem;
         }
-        while let Some(event) = connected.events.recv().await {
-            let handled = match event {
-                Event::Open(offer, channel) => {
-                    self.offered(connected.trust.clone(), offer, channel);
-                    Ok(())
-                }
-                Event::Push(push) => self.pushed(connected, push).await,
+        loop {
+            let handled = tokio::select! {
+                event = connected.events.recv() => match event {
+                    Some(Event::Open(offer, channel)) => {
+                        self.offered(connected.trust.clone(), offer, channel);
+                        Ok(())
+                    }
+                    Some(Event::Push(push)) => self.pushed(connected, push).await,
+                    None => Err(connected.link.why()),
+                },
+                () = tokio::time::sleep(LOOK_AT_DEADLINE) => self.keep_deadline(connected).await,
             };
             if let Err(problem) = handled {
                 return problem;
             }
         }
-        connected.link.why()
+    }
+
+    /// Attests anew where the deadline has passed without the node asking: it may be that this machine was asleep.
+    async fn keep_deadline(&self, connected: &Connected) -> Result<(), Problem> {
+        if self.status().until.is_none_or(|until| self.clock.now() < until) {
+            return Ok(());
+        }
+        self.change(|status| status.state = AgentState::Attesting);
+        let admission = self.attest(connected).await?;
+        self.admitted(connected, admission)
     }
 
     /// Takes up the standing that the node resumed, or attests.

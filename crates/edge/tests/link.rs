@@ -10,11 +10,13 @@
 mod common;
 mod raw;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use burgrave_agent::{Agent, AgentState, ChannelStream, Notice};
 use burgrave_types::{GenesisHash, Operation, Problem, ProblemCode, ResourceId};
-use common::{STORAGE, World, within};
+use common::{Ahead, STORAGE, World, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const API: &str = "payments/api";
@@ -234,6 +236,23 @@ async fn an_instance_attests_again_over_the_same_link_when_it_is_asked() {
     let again = within(agent.watch().wait_for(|status| status.attestations > 1)).await.unwrap().clone();
     assert_eq!(again.instance, first.instance);
     assert!(again.until > first.until);
+    within(agent.encrypt(&storage(), b"", b"x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn past_its_deadline_an_agent_grants_nothing_until_its_standing_is_live_again() {
+    let world = World::new().await;
+    world.register(API, "api-1").await;
+    let clock = Arc::new(Ahead::default());
+    let agent = World::agent_with(&world.address, world.genesis(), API, "api-1", clock.clone());
+    let first = within(agent.wait_attested()).await.unwrap();
+    clock.0.store(3600, Ordering::SeqCst);
+    let refused = within(agent.encrypt(&storage(), b"", b"x")).await.unwrap_err();
+    assert_eq!(refused.code, ProblemCode::Stale);
+    within(agent.watch().wait_for(|status| status.state != AgentState::Attested)).await.unwrap();
+    clock.0.store(0, Ordering::SeqCst);
+    state(&agent, AgentState::Attested).await;
+    assert_eq!(agent.status().instance, first.instance);
     within(agent.encrypt(&storage(), b"", b"x")).await.unwrap();
 }
 

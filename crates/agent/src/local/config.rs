@@ -45,7 +45,7 @@ pub struct FileConfig {
     /// Where the local API listens; without it there is none.
     #[serde(default)]
     pub socket: Option<PathBuf>,
-    /// Uids beside the agent's own that may use the local API. The socket's file must let them in as well.
+    /// Uids beside the agent's own that may use the local API.
     #[serde(default)]
     pub allow_uids: Vec<u32>,
     /// Local addresses that lead to other enclaves.
@@ -164,7 +164,7 @@ impl LocalAddress {
     pub async fn bind(&self) -> std::io::Result<LocalListener> {
         match self {
             Self::Tcp(address) => TcpListener::bind(address).await.map(LocalListener::Tcp),
-            Self::Unix(path) => bind_unix(path).map(LocalListener::Unix),
+            Self::Unix(path) => bind_unix(path, OWNER_ALONE).map(LocalListener::Unix),
         }
     }
 
@@ -184,8 +184,11 @@ impl LocalAddress {
     }
 }
 
-/// Listens on a Unix socket whose file is for its owner alone from the moment it is there.
-pub(super) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+/// The mode of a socket's file that only its owner may connect to.
+pub(super) const OWNER_ALONE: u32 = 0o600;
+
+/// Listens on a Unix socket whose file has this mode from the moment it is there.
+pub(super) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
 
     if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
@@ -198,7 +201,7 @@ pub(super) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     let hidden = PathBuf::from(hidden);
     let _ = std::fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden)?;
-    let placed = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))
+    let placed = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))
         .and_then(|()| std::fs::hard_link(&hidden, path));
     std::fs::remove_file(&hidden)?;
     placed.map(|()| listener)
@@ -297,11 +300,11 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
-        let first = bind_unix(&path).unwrap();
+        let first = bind_unix(&path, OWNER_ALONE).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(bind_unix(&path).is_err());
+        assert!(bind_unix(&path, OWNER_ALONE).is_err());
         drop(first);
-        bind_unix(&path).unwrap();
+        bind_unix(&path, OWNER_ALONE).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -11,8 +11,8 @@
 //! Bytes are base64 (RFC 4648 section 4). Refusals and failures are problem documents (RFC 9457, `application/problem+json`)
 //! with a stable `code`, as the node gave them.
 //!
-//! Threat notes: whoever may open the socket has the enclave's rights. The socket's file is for its owner alone (0600), and
-//! each connection's uid, as the kernel tells it, must be the agent's own or one that the configuration names. Forwarded
+//! Threat notes: whoever may use the socket has the enclave's rights. Each connection's uid, as the kernel tells it, must be
+//! the agent's own or one that the configuration names; where it names none, the file is for its owner alone. Forwarded
 //! local ports have no such check, as every program of the machine can connect: prefer Unix sockets.
 
 mod config;

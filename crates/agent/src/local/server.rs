@@ -21,13 +21,15 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::config::bind_unix;
+use super::config::{OWNER_ALONE, bind_unix};
 use crate::Agent;
 
 /// Bytes of a request's body, at most: 1 MiB of plaintext in base64, associated data, and what stands around them.
 const MAX_BODY: usize = 3 * 1024 * 1024;
 /// Connections, at most.
 const CONNECTIONS: usize = 256;
+/// The mode of the socket's file where other uids are let in.
+const EVERYBODY: u32 = 0o666;
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -41,15 +43,16 @@ pub struct LocalServer {
 }
 
 impl LocalServer {
-    /// Binds the socket, for its owner alone; connections are taken from this process's uid and from `allow_uids`. Within a
-    /// tokio runtime.
+    /// Binds the socket; connections are taken from this process's uid and from `allow_uids`. Without the latter, the
+    /// socket's file is for its owner alone (0600); with them anybody may connect, and the kernel's word on the uid decides.
+    /// Within a tokio runtime.
     ///
     /// # Errors
     /// What the system says.
     pub fn bind(agent: Agent, path: &Path, allow_uids: Vec<u32>) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
 
-        let listener = bind_unix(path)?;
+        let listener = bind_unix(path, if allow_uids.is_empty() { OWNER_ALONE } else { EVERYBODY })?;
         // The file was made by this process: its owner is this process's uid.
         let own = std::fs::metadata(path)?.uid();
         let allowed = allow_uids.into_iter().chain([own]).collect();
@@ -269,4 +272,58 @@ fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use burgrave_attester::SimulatedAttester;
+    use burgrave_seal::SystemRandom;
+    use burgrave_types::{GenesisHash, SystemClock};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::AgentConfig;
+
+    fn agent(folder: &Path) -> Agent {
+        let config = AgentConfig {
+            nodes: vec![format!("unix:{}", folder.join("link.sock").display()).parse().unwrap()],
+            genesis: GenesisHash::from_bytes([1; 32]),
+            enclave: "payments/api".parse().unwrap(),
+            attester: Box::new(SimulatedAttester::of_code("a")),
+        };
+        Agent::start(config, Arc::new(SystemClock), Arc::new(SystemRandom)).unwrap()
+    }
+
+    async fn asked(path: &Path) -> Vec<u8> {
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        // Who is not let in may find the connection closed before the request is written.
+        let _ = stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_uid_that_is_not_named_gets_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let mut server = LocalServer::bind(agent(folder.path()), &path, Vec::new()).unwrap();
+        let own = std::mem::take(&mut server.allowed);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        tokio::select! {
+            () = server.serve() => panic!("it stopped serving"),
+            answer = asked(&path) => assert!(answer.is_empty()),
+        }
+        drop(server);
+        let server = LocalServer::bind(agent(folder.path()), &path, own).unwrap();
+        assert_eq!(mode(&path), 0o666);
+        tokio::select! {
+            () = server.serve() => panic!("it stopped serving"),
+            answer = asked(&path) => assert!(answer.starts_with(b"HTTP/1.1 200")),
+        }
+    }
 }

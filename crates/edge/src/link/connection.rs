@@ -126,17 +126,19 @@ async fn read(server: &LinkServer, session: &Session, mut reader: impl AsyncRead
         let silence = if pinged { server.limits.idle } else { server.limits.ping_after };
         let alarm = if session.is_attested() { heard + silence } else { attest_by.min(heard + silence) };
         reserve(&mut decoder);
+        // A peer that does not read its answers is not read from either.
+        let behind = link.is_behind();
         tokio::select! {
             biased;
             () = link.end.notified() => {}
-            read = reader.read_buf(decoder.buffer_mut()), if !link.is_behind() => match read {
+            read = reader.read_buf(decoder.buffer_mut()), if !behind => match read {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {
                     heard = Instant::now();
                     pinged = false;
                 }
             },
-            () = link.drained.notified(), if link.is_behind() => {}
+            () = link.drained.notified(), if behind => {}
             () = tokio::time::sleep_until(alarm) => {
                 if pinged && heard.elapsed() >= server.limits.idle {
                     let silent = format!("nothing was heard for {} s", server.limits.idle.as_secs());

@@ -142,3 +142,11 @@ impl LinkServer {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn both_ends_of_the_link_mean_the_same_exporter() {
+        assert_eq!(super::ATTEST_EXPORTER, burgrave_seal::binding::EXPORTER_ATTEST);
+    }
+}

@@ -1,6 +1,7 @@
 //! A node on loopback: software token, redb, real control, the agent link; and agents of the simulated TEE.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use burgrave_store::RedbStore;
 use burgrave_types::claims::ReferenceValue;
 use burgrave_types::{
     ChannelId, Clock, DomainClass, EnclaveName, GenesisHash, InstanceId, KeyIdentity, NodeId, Operation, ReleaseState,
-    ResourceId, SpiffeId, SystemClock, Tee,
+    ResourceId, SpiffeId, SystemClock, Tee, Timestamp,
 };
 use burgrave_verifier::Roots;
 use tokio::task::JoinSet;
@@ -217,13 +218,23 @@ impl World {
     }
 
     pub(crate) fn agent_at(address: &str, genesis: GenesisHash, enclave: &str, code: &str) -> Agent {
+        Self::agent_with(address, genesis, enclave, code, Arc::new(SystemClock))
+    }
+
+    pub(crate) fn agent_with(
+        address: &str,
+        genesis: GenesisHash,
+        enclave: &str,
+        code: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Agent {
         let config = AgentConfig {
             nodes: vec![address.parse().unwrap()],
             genesis,
             enclave: enclave.parse().unwrap(),
             attester: Box::new(SimulatedAttester::of_code(code)),
         };
-        Agent::start(config, Arc::new(SystemClock), Arc::new(SystemRandom)).unwrap()
+        Agent::start(config, clock, Arc::new(SystemRandom)).unwrap()
     }
 
     /// A registered enclave's agent that is attested.
@@ -232,6 +243,16 @@ impl World {
         let agent = self.agent(enclave, code);
         within(agent.wait_attested()).await.unwrap();
         agent
+    }
+}
+
+/// A clock that can be ahead of the machine's.
+#[derive(Default)]
+pub(crate) struct Ahead(pub(crate) AtomicU64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
     }
 }
 
