@@ -179,7 +179,9 @@ impl TpmSpec {
 /// Opens the best source that is there.
 fn automatic(root: &Path) -> Result<Box<dyn Attester>, AttesterError> {
     let mut looked = Vec::new();
-    for source in detect(root) {
+    let found = detect(root);
+    let unreachable_td = below(root, "dev/tdx_guest").exists() && !found.contains(&Source::ConfigfsTsm);
+    for source in found.iter().filter(|source| !(unreachable_td && **source == Source::Tpm)) {
         let spec = match source {
             Source::Gramine => AttesterSpec::Gramine,
             Source::ConfigfsTsm => AttesterSpec::ConfigfsTsm { privilege_level: None },
@@ -196,7 +198,7 @@ fn automatic(root: &Path) -> Result<Box<dyn Attester>, AttesterError> {
             opened => return opened,
         }
     }
-    let missing = Source::ALL.iter().filter(|source| !detect(root).contains(source));
+    let missing = Source::ALL.iter().filter(|source| !found.contains(source));
     looked.extend(missing.filter_map(|source| {
         source.paths().first().map(|path| format!("`{}` is not there", below(root, path).display()))
     }));

@@ -43,7 +43,7 @@ pub use choice::{AttesterSpec, Source, TpmSpec, detect};
 pub use configfs::ConfigfsTsm;
 pub use error::AttesterError;
 pub use gramine::GramineAttester;
-pub use log::EventLogs;
+pub use log::{EventLogs, fuzz_run_time_log};
 pub use nsm::NsmAttester;
 pub use sev_guest::SevGuestAttester;
 pub use simulated::SimulatedAttester;
