@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burgrave_agent::NodeAddress;
-use burgrave_agent::local::{self, AttesterChoice, FileConfig};
+use burgrave_agent::local::{self, FileConfig};
+use burgrave_attester::AttesterSpec;
 use burgrave_types::{EnclaveName, GenesisHash};
 use clap::{Args, Parser, Subcommand};
 
@@ -49,9 +50,10 @@ struct Run {
     /// A node's agent link, `tcp://<host>:<port>` or `unix:<path>`; may be given several times
     #[arg(long = "node", value_name = "ADDRESS")]
     nodes: Vec<NodeAddress>,
-    /// The TEE: `tpm:<device>`, `tpm:unix:<socket>`, `tpm:<ip>:<port>`, or `simulated:<code name>` (dev domains only)
+    /// The TEE: `auto` (the best that this machine has), `configfs-tsm`, `sev-guest`, `nsm`, `gramine`, `tpm:<device>`,
+    /// `tpm:unix:<socket>`, `tpm:<ip>:<port>`, or `simulated:<code name>` (dev domains only)
     #[arg(long, value_name = "TEE")]
-    attester: Option<AttesterChoice>,
+    attester: Option<AttesterSpec>,
     /// Where the local API listens
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,

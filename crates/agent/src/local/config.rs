@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use burgrave_attester::{Attester, SimulatedAttester, TpmAttester, Transport};
+use burgrave_attester::{Attester, AttesterSpec, SimulatedAttester, TpmAttester, Transport};
 use burgrave_types::{EnclaveName, GenesisHash};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -41,7 +41,8 @@ pub struct FileConfig {
     /// The agent links of the nodes.
     pub nodes: Vec<NodeAddress>,
     /// The TEE.
-    pub attester: AttesterChoice,
+    #[serde(deserialize_with = "attester")]
+    pub attester: AttesterSpec,
     /// Where the local API listens; without it there is none.
     #[serde(default)]
     pub socket: Option<PathBuf>,
@@ -105,7 +106,8 @@ impl FileConfig {
     }
 }
 
-/// A TEE: `tpm:<device or socket>`, or `simulated:<code name>`, which proves nothing and is taken only in a `dev` domain.
+/// One of the two sources of evidence that every machine can have: `tpm:<device or socket>`, or `simulated:<code name>`, which
+/// proves nothing and is taken only in a `dev` domain. Configurations name any source, by [`AttesterSpec`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AttesterChoice {
     /// Software that pretends to be a TEE that runs the code of that name.
@@ -242,7 +244,12 @@ macro_rules! from_text {
     };
 }
 
-from_text!(AttesterChoice, LocalAddress);
+from_text!(LocalAddress);
+
+fn attester<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<AttesterSpec, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
 
 #[cfg(test)]
 mod tests {
