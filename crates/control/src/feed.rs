@@ -104,6 +104,7 @@ impl Control {
         self.cuts.put(revision, self.sweep_channels(&view, &touched));
         self.end_links(&before, &view, &touched);
         self.tell(&before, &view, &touched);
+        self.announce_versions(&before, &view, &touched);
         if touched.policies {
             self.policies_changed.store(true, Ordering::Release);
         }

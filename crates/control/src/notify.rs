@@ -1,8 +1,8 @@
-//! What connected instances are told of a change: what they lost, and which keys have a new version.
+//! What connected instances, and whoever watches, are told of a change: what was lost, and which keys have a new version.
 
 use std::sync::Arc;
 
-use burgrave_types::{Operation, ResourceId, ResourceKind};
+use burgrave_types::{EnclaveUid, Operation, ResourceId, ResourceKind};
 
 use crate::admin::active_number;
 use crate::live::InstanceEntry;
@@ -41,21 +41,37 @@ impl Control {
     fn tell_version(&self, before: &View, after: &View, entry: &InstanceEntry, resource: &ResourceId) {
         let uses = entry.record.released.contains_key(resource)
             || entry.live.recent().iter().any(|(_, recent)| recent == resource);
-        if !uses {
-            return;
-        }
-        let version = |view: &View| {
-            if resource.kind == ResourceKind::Keyspace {
-                let own = view.enclave_keys.get(&(entry.record.enclave, resource.name.clone()))?;
-                return active_number(&own.record.versions);
-            }
-            active_number(&view.keys.get(resource)?.record.versions)
-        };
-        if let (Some(old), Some(version)) = (version(before), version(after))
-            && old != version
-        {
+        let owner = (resource.kind == ResourceKind::Keyspace).then_some(entry.record.enclave);
+        if uses && let Some(version) = new_version(before, after, resource, owner) {
             let notice = Notice::KeyVersion { resource: resource.clone(), version };
             self.with_links(|links| links.notify(entry.record.id, notice));
         }
     }
+
+    /// Says to whoever watches which keys have a new version.
+    pub(crate) fn announce_versions(&self, before: &View, after: &View, touched: &Touched) {
+        for resource in &touched.keys {
+            let own = after.enclave_keys.values().filter(|key| key.record.keyspace_resource() == *resource);
+            let owners = own.map(|key| (Some(key.record.enclave), format!("of {}", key.record.enclave_name)));
+            for (owner, whose) in owners.chain([(None, String::new())]) {
+                if let Some(version) = new_version(before, after, resource, owner) {
+                    self.happened(
+                        "key.rotated",
+                        &resource.to_string(),
+                        format!("version {version} {whose}").trim_end(),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The key's active version, where it is another than before.
+fn new_version(before: &View, after: &View, resource: &ResourceId, owner: Option<EnclaveUid>) -> Option<u32> {
+    let version = |view: &View| match owner {
+        Some(uid) => active_number(&view.enclave_keys.get(&(uid, resource.name.clone()))?.record.versions),
+        None => active_number(&view.keys.get(resource)?.record.versions),
+    };
+    let (old, new) = (version(before)?, version(after)?);
+    (old != new).then_some(new)
 }

@@ -268,11 +268,6 @@ impl Ending {
         self.rotate(view, Change::new())
     }
 
-    /// What was rotated.
-    pub(crate) fn rotations(&self) -> &[Rotation] {
-        &self.rotated
-    }
-
     /// Bars the platforms of those who were ended from the enclave.
     fn bar(&mut self, change: Change, enclave: &Entry<EnclaveRecord>) -> Change {
         let mut record = enclave.record.clone();

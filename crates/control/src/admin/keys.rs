@@ -119,7 +119,6 @@ impl Control {
                 }
             })
             .await?;
-        self.happened("key.rotated", &resource.to_string(), &format!("version {version}, by {}", admin.name));
         let state = KeyVersionState::Active.as_str().to_owned();
         Ok(KeyVersionView { enclave: enclave.cloned(), version, state, since: now, released_to: Vec::new() })
     }

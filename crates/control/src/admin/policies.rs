@@ -207,26 +207,22 @@ impl Control {
             return Ok(());
         }
         let now = self.now();
-        let rotated = self
-            .change("narrowed policy", |view| {
-                let mut ending = Ending::new(now, "a policy was narrowed");
-                for entry in view.instances.values() {
-                    for resource in entry.record.released.keys() {
-                        let request = self.request(entry, Operation::Derive, resource, None);
-                        if !view.rules.authorize(&request).allowed {
-                            ending.holds(entry, resource);
-                        }
+        self.change("narrowed policy", |view| {
+            let mut ending = Ending::new(now, "a policy was narrowed");
+            for entry in view.instances.values() {
+                for resource in entry.record.released.keys() {
+                    let request = self.request(entry, Operation::Derive, resource, None);
+                    if !view.rules.authorize(&request).allowed {
+                        ending.holds(entry, resource);
                     }
                 }
-                Ok((ending.rotate_exposed(view), ending))
-            })
-            .await
-            // The next tick tries again.
-            .inspect_err(|_| self.policies_changed.store(true, Ordering::Release))?;
-        for rotation in rotated.1.rotations() {
-            self.happened("key.rotated", &rotation.resource.to_string(), &format!("version {}", rotation.version));
-        }
-        Ok(())
+            }
+            Ok((ending.rotate_exposed(view), ()))
+        })
+        .await
+        .map(drop)
+        // The next tick tries again.
+        .inspect_err(|_| self.policies_changed.store(true, Ordering::Release))
     }
 }
 

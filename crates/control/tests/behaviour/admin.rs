@@ -218,3 +218,30 @@ async fn who_watches_sees_what_happens() {
     assert_eq!(node.control.domain().genesis_hash, node.trust.genesis_hash());
     assert!(node.control.status(&root()).await.unwrap().health.iter().all(|part| part.ok));
 }
+
+/// The names of all methods of the control plane that take an administrator, read from its source.
+fn methods_for_administrators(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+    for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+        if file.is_dir() {
+            methods_for_administrators(&file, found);
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        for method in text.split("\n    pub async fn ").skip(1) {
+            let signature = method.split('{').next().unwrap();
+            if signature.contains("admin: &AdminIdentity") {
+                found.insert(signature.split('(').next().unwrap().to_owned());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_call_of_an_administrator_is_left_out_of_these_tests() {
+    let mut methods = std::collections::BTreeSet::new();
+    methods_for_administrators(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut methods);
+    let node = Node::dev().await;
+    let tried = every_call(&node.control, &nobody(), InstanceId::from_bytes([0; 16])).await;
+    let tried: std::collections::BTreeSet<String> = tried.into_iter().map(|(call, _)| call.to_owned()).collect();
+    assert_eq!(tried, methods);
+}
