@@ -351,36 +351,31 @@ enum BodyKind {
     Td(Layout),
 }
 
-/// What the body is, its length, and the bytes between it and the header.
+/// What the body is, its length, and the bytes between it and the header. Enclaves are quoted in version 3, TDs in the later
+/// ones.
 fn body_shape(version: u16, tee: u32, reader: &mut Reader<'_>) -> Result<(BodyKind, usize, usize), NotTaken> {
-    let enclave = (BodyKind::Enclave, ENCLAVE_REPORT);
-    let (shape, before) = match (version, tee) {
-        (3 | 4, TEE_SGX) => (enclave, 0),
-        (4, TEE_TDX) => ((BodyKind::Td(Layout::V1_0), TD_REPORT_1_0), 0),
-        (5, _) => {
+    match (version, tee) {
+        (3, TEE_SGX) => Ok((BodyKind::Enclave, ENCLAVE_REPORT, 0)),
+        (4, TEE_TDX) => Ok((BodyKind::Td(Layout::V1_0), TD_REPORT_1_0, 0)),
+        (5, TEE_TDX) => {
             let short = NotTaken::Field("body descriptor");
-            let (Some(kind), Some(length)) = (reader.u16_le(), reader.u32_le()) else { return Err(short) };
-            let shape = match (kind, tee) {
-                (1, TEE_SGX) => enclave,
-                (2, TEE_TDX) => (BodyKind::Td(Layout::V1_0), TD_REPORT_1_0),
-                (3, TEE_TDX) => (BodyKind::Td(Layout::V1_5), TD_REPORT_1_5),
-                (4, TEE_TDX) => (BodyKind::Td(Layout::V1_5Ex), TD_REPORT_1_5_EX),
-                _ => {
-                    let expected = "1 for SGX; 2, 3 or 4 for TDX";
-                    return Err(NotTaken::Algorithm("body type", expected, format!("{kind} (TEE type {tee:#x})")));
-                }
+            let (Some(kind), Some(stated)) = (reader.u16_le(), reader.u32_le()) else { return Err(short) };
+            let (layout, length) = match kind {
+                2 => (Layout::V1_0, TD_REPORT_1_0),
+                3 => (Layout::V1_5, TD_REPORT_1_5),
+                4 => (Layout::V1_5Ex, TD_REPORT_1_5_EX),
+                _ => return Err(NotTaken::Algorithm("body type", "2, 3 or 4 (TDX)", kind.to_string())),
             };
-            if usize::try_from(length) != Ok(shape.1) {
-                return Err(NotTaken::Field("body descriptor"));
+            if usize::try_from(stated) != Ok(length) {
+                return Err(short);
             }
-            (shape, 6)
+            Ok((BodyKind::Td(layout), length, 6))
         }
         _ => {
-            let expected = if version == 3 { "0 (SGX)" } else { "0 (SGX) or 0x81 (TDX)" };
-            return Err(NotTaken::Algorithm("TEE type", expected, format!("{tee:#x}")));
+            let expected = if version == 3 { "0 (SGX) in version 3" } else { "0x81 (TDX) in versions 4 and 5" };
+            Err(NotTaken::Algorithm("TEE type", expected, format!("{tee:#x}")))
         }
-    };
-    Ok((shape.0, shape.1, before))
+    }
 }
 
 fn certification_data<'a>(reader: &mut Reader<'a>, kind: u16) -> Result<&'a [u8], NotTaken> {

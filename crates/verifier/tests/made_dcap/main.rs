@@ -35,10 +35,9 @@ fn refused(what: &str, verification: &Verification, cause: Cause, authentic: boo
 }
 
 fn every_layout() -> Vec<(String, Made)> {
-    let enclaves = [3, 4, 5].map(|version| (format!("SGX in version {version}"), sgx(version)));
     let tds = [(4, 2), (5, 2), (5, 3), (5, 4)]
         .map(|(version, body)| (format!("TD body {body}, version {version}"), td(version, body)));
-    enclaves.into_iter().chain(tds).collect()
+    [("SGX".to_owned(), sgx())].into_iter().chain(tds).collect()
 }
 
 #[test]
@@ -55,7 +54,7 @@ fn every_layout_in_every_version_that_has_it_is_accepted() {
 
 #[test]
 fn an_enclaves_claims_are_its_reports() {
-    let claims = sgx(3).case().verify().claims.unwrap();
+    let claims = sgx().case().verify().claims.unwrap();
     let launch = &claims.launch;
     assert_eq!((claims.tee, claims.product.as_deref()), (Tee::Sgx, Some("sgx")));
     assert_eq!(launch.measurement.as_ref().unwrap().0, [0xe1; 32]);
@@ -117,7 +116,7 @@ fn attributes_that_the_strict_profile_does_not_take_are_refused() {
         ],
     );
     each_refuses(
-        &sgx(3),
+        &sgx(),
         &[
             ("debug", |made| made.body[48] = 0x07, Debug, true),
             ("32-bit mode", |made| made.body[48] = 0x01, TdAttributes, true),
@@ -136,7 +135,7 @@ fn defences_and_what_a_profile_takes_are_no_reason_to_refuse() {
     )
     .unwrap();
     accepted("a lax profile", &case.verify());
-    let mut debug = sgx(3).with(|made| made.body[48] = 0x07).case();
+    let mut debug = sgx().with(|made| made.body[48] = 0x07).case();
     debug.profile.allow_debug = true;
     accepted("debug allowed", &debug.verify());
 }
@@ -234,7 +233,7 @@ fn a_platform_stands_where_the_first_level_it_reaches_says() {
         let below = td(5, 3).with(|made| made.extension.components[component] = 0);
         refused("below every level", &below.case().verify(), Cause::TcbNoLevel, true);
     }
-    let enclave = sgx(3).with(|made| made.extension.pce_svn = 10);
+    let enclave = sgx().with(|made| made.extension.pce_svn = 10);
     refused("PCE below every level", &enclave.case().verify(), Cause::TcbNoLevel, true);
 }
 
@@ -256,7 +255,7 @@ fn a_revoked_level_is_refused_whatever_the_profile() {
 #[test]
 fn what_needs_both_configuration_and_hardening_needs_a_profile_that_takes_both() {
     let made =
-        sgx(3).with(|made| made.tcb_info["tcbLevels"][0]["tcbStatus"] = "ConfigurationAndSWHardeningNeeded".into());
+        sgx().with(|made| made.tcb_info["tcbLevels"][0]["tcbStatus"] = "ConfigurationAndSWHardeningNeeded".into());
     let mut case = made.case();
     refused("strict", &case.verify(), Cause::TcbStatus, true);
     case.profile.tcb_status.insert(TcbStatus::ConfigurationNeeded);
@@ -272,14 +271,14 @@ fn collateral_for_something_else_is_refused() {
     each_refuses(
         &td(5, 3),
         &[
-            ("SGX TCB info", |made| made.tcb_info = sgx(3).tcb_info, mismatch, false),
-            ("SGX identity", |made| made.qe_identity = sgx(3).qe_identity, mismatch, false),
+            ("SGX TCB info", |made| made.tcb_info = sgx().tcb_info, mismatch, false),
+            ("SGX identity", |made| made.qe_identity = sgx().qe_identity, mismatch, false),
             ("another FMSPC", |made| made.tcb_info["fmspc"] = "50806F000001".into(), mismatch, false),
             ("another PCEID", |made| made.tcb_info["pceId"] = "0001".into(), mismatch, false),
         ],
     );
-    let mut other_ca = sgx(3).case();
-    let processor = sgx(3).with(|made| made.authority_name = "Intel SGX PCK Processor CA");
+    let mut other_ca = sgx().case();
+    let processor = sgx().with(|made| made.authority_name = "Intel SGX PCK Processor CA");
     accepted("processor", &processor.case().verify());
     other_ca.part.items.insert("collateral.json".to_owned(), processor.collateral().to_string().into_bytes());
     refused("the list of another authority", &other_ca.verify(), mismatch, false);
@@ -291,7 +290,7 @@ fn collateral_that_intel_did_not_sign_is_refused() {
         CertificateKind, CertificateRevoked, ChainUntrusted, CollateralSignature, CrlSignature, FormatMalformed,
     };
     each_refuses(
-        &sgx(3),
+        &sgx(),
         &[
             ("edited after it was signed", |made| made.edited_after = true, CollateralSignature, false),
             ("another signer", |made| made.signer_name = "Intel SGX PCK Certificate", CertificateKind, false),
@@ -323,7 +322,7 @@ fn collateral_that_intel_did_not_sign_is_refused() {
 
 #[test]
 fn a_member_that_is_missing_or_broken_is_named() {
-    let whole = sgx(3).collateral();
+    let whole = sgx().collateral();
     for (member, _) in whole.as_object().unwrap() {
         let mut missing = whole.clone();
         missing.as_object_mut().unwrap().remove(member);
@@ -372,7 +371,7 @@ fn what_is_out_of_its_time_is_refused_and_named() {
 
 #[test]
 fn a_platform_without_collateral_is_refused_and_endorsements_help() {
-    let made = sgx(3);
+    let made = sgx();
     let mut case = Case::of(made.tee, made.quote(), None);
     refused("no collateral", &case.verify(), Cause::CollateralValidity, false);
     assert!(case.verify().claims.is_some());
@@ -384,7 +383,7 @@ fn a_platform_without_collateral_is_refused_and_endorsements_help() {
 
 #[test]
 fn a_chain_under_another_root_is_refused() {
-    let mut case = sgx(3).case();
+    let mut case = sgx().case();
     case.roots = Roots::vendor();
     refused("Intel's root", &case.verify(), Cause::ChainUntrusted, false);
     case.roots = Roots::only([KEYS.other_root.der()]).unwrap();
@@ -395,7 +394,7 @@ fn a_chain_under_another_root_is_refused() {
 fn a_pck_certificate_that_is_none_is_refused() {
     use Cause::{CertificateExtension, CertificateKind, FormatMalformed};
     each_refuses(
-        &sgx(3),
+        &sgx(),
         &[
             ("no FMSPC", |made| made.extension.members.retain(|arc| *arc != 4), CertificateExtension, false),
             ("no PPID", |made| made.extension.members.retain(|arc| *arc != 1), CertificateExtension, false),
@@ -403,11 +402,11 @@ fn a_pck_certificate_that_is_none_is_refused() {
             ("FMSPC twice", |made| made.extension.members.push(4), CertificateExtension, false),
         ],
     );
-    let unknown = sgx(3).with(|made| made.authority_name = "Intel SGX TCB Signing");
-    let mut case = sgx(3).case();
+    let unknown = sgx().with(|made| made.authority_name = "Intel SGX TCB Signing");
+    let mut case = sgx().case();
     case.part.items.insert("quote.bin".to_owned(), unknown.quote());
     refused("another authority", &case.verify(), CertificateKind, false);
-    let mut bytes = sgx(3).quote();
+    let mut bytes = sgx().quote();
     let at = bytes.windows(5).position(|window| window == b"BEGIN").unwrap();
     bytes[at + 40] = b'!';
     case.part.items.insert("quote.bin".to_owned(), bytes);
@@ -416,12 +415,12 @@ fn a_pck_certificate_that_is_none_is_refused() {
 
 #[test]
 fn a_floor_on_the_evaluation_number_refuses_old_collateral() {
-    let mut case = sgx(3).case();
+    let mut case = sgx().case();
     case.profile = toml::from_str("[dcap]\nmin_tcb_evaluation_number = 18").unwrap();
     accepted("at the floor", &case.verify());
     case.profile = toml::from_str("[dcap]\nmin_tcb_evaluation_number = 19").unwrap();
     refused("below it", &case.verify(), Cause::TcbStatus, true);
-    let old = sgx(3).with(|made| made.qe_identity["tcbEvaluationDataNumber"] = 17.into()).case();
+    let old = sgx().with(|made| made.qe_identity["tcbEvaluationDataNumber"] = 17.into()).case();
     let profile = toml::from_str::<Profile>("[dcap]\nmin_tcb_evaluation_number = 18").unwrap();
     refused("the identity below it", &Case { profile, ..old }.verify(), Cause::TcbStatus, true);
 }
@@ -583,7 +582,7 @@ fn a_platform_that_is_revoked_later_is_refused_though_it_was_known() {
 
 #[test]
 fn collateral_never_goes_back() {
-    let made = sgx(3);
+    let made = sgx();
     let roots = made.case().roots;
     let verified =
         |made: &Made| Collateral::parse(made.collateral().to_string().as_bytes()).unwrap().verify(&roots).unwrap();

@@ -107,8 +107,8 @@ pub(crate) fn td(version: u16, body_type: u16) -> Made {
     made(Tee::Tdx, version, body_type, body)
 }
 
-pub(crate) fn sgx(version: u16) -> Made {
-    made(Tee::Sgx, version, 1, enclave_report(0x05, 0xe1, 0x51, 3, 9))
+pub(crate) fn sgx() -> Made {
+    made(Tee::Sgx, 3, 1, enclave_report(0x05, 0xe1, 0x51, 3, 9))
 }
 
 fn enclave_report(flags: u8, enclave: u8, signer: u8, product: u8, svn: u8) -> Vec<u8> {
@@ -378,8 +378,8 @@ impl Made {
 impl Extension {
     fn to_certificate(&self) -> CustomExtension {
         let tcb: Vec<_> = (1u8..).zip(self.components).map(|(arc, svn)| member(&[2, arc], &integer(svn))).collect();
-        let tcb =
-            [tcb.concat(), member(&[2, 17], &integer(self.pce_svn)), member(&[2, 18], &der(4, &[6; 16]))].concat();
+        let tcb = [tcb.concat(), member(&[2, 17], &integer(self.pce_svn)), member(&[2, 18], &der(4, &self.components))]
+            .concat();
         let members = self.members.iter().map(|arc| match arc {
             1 => member(&[1], &der(4, &[0x1d; 16])),
             2 => member(&[2], &der(0x30, &tcb)),
