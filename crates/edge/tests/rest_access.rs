@@ -141,3 +141,14 @@ async fn certificates_of_enclaves_and_of_other_domains_open_nothing() {
         assert!(sender.send_request(request).await.is_err(), "a stranger's certificate was taken");
     }
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_act_with_a_browsers_certificate() {
+    let world = World::start().await;
+    let admin = world.admin("root").await;
+    let mut caller = world.connect(Some(&admin)).await;
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        let reply = caller.send("GET", "/v1/status", &[("sec-fetch-site", site)], "").await;
+        assert_eq!(reply.status, status, "{site}: {reply:?}");
+    }
+}

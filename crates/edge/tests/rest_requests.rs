@@ -169,6 +169,21 @@ async fn http_2_is_spoken_too() {
     assert_eq!(domain["genesis_hash"], world.trust.genesis_hash().to_string());
 }
 
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed_and_one_that_watches_is_not() {
+    let limits = RestLimits { idle: Duration::from_millis(100), ..RestLimits::default() };
+    let world = World::with_limits(limits).await;
+    let stream = world.tls(None, b"h2").await.unwrap();
+    let (_sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let (_, mut events) = watch(&world, OPS, None).await;
+    within(connection).await.unwrap();
+    put(&world, "POST", "/v1/enclaves", None, &enclave("payments/api")).await;
+    until(&mut events, "enclave.created").await;
+}
+
 /// A stream of events as bytes.
 async fn watch(world: &World, token: &str, last: Option<&str>) -> (u16, Incoming) {
     let stream = world.tls(None, b"http/1.1").await.unwrap();

@@ -13,6 +13,7 @@ use burgrave_types::api::AdminIdentity;
 use burgrave_types::{ParseError, Problem, ProblemCode, Secret, Segment, Timestamp};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 
 use super::Shared;
 use super::problem::Refusal;
@@ -119,6 +120,7 @@ impl FromRequestParts<Arc<Shared>> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let shared = Arc::clone(shared);
+        same_site(parts)?;
         // A token that was sent must be right, whatever the certificate says: the caller meant it.
         if let Some(header) = parts.headers.get(AUTHORIZATION) {
             let identity = by_token(&shared.tokens, header.as_bytes())?;
@@ -139,6 +141,17 @@ impl FromRequestParts<Arc<Shared>> for MaybeAdmin {
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Self::Rejection> {
         Ok(Self(Admin::from_request_parts(parts, shared).await))
     }
+}
+
+/// A browser sends a client certificate along with whatever a page of another site makes it ask. It also says so (Fetch
+/// Metadata, `Sec-Fetch-Site`), and then nothing is done.
+fn same_site(parts: &Parts) -> Result<(), Refusal> {
+    let site = parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_none_or(|site| matches!(site, b"same-origin" | b"none")) {
+        return Ok(());
+    }
+    Err(Refusal::invalid("Sec-Fetch-Site", "the request was made by a page of another site")
+        .with_status(StatusCode::FORBIDDEN))
 }
 
 fn by_token(tokens: &[AdminToken], header: &[u8]) -> Result<AdminIdentity, Refusal> {

@@ -12,7 +12,7 @@
 //! Threat notes: without a credential one learns the domain's public identity, whether the node lives, and the documents
 //! that its source has too. A certificate is checked again with each request, for connections outlive certificates; tokens
 //! are known by their hash alone and compared in constant time. Connections, headers, bodies, streams and the time they
-//! take are bounded. A request that was begun is finished even if its client has gone: half a revocation is none.
+//! take are bounded. A page of another site cannot act with a browser's certificate. A request that was begun is finished even if its client has gone: half a revocation is none.
 
 mod answer;
 mod auth;
@@ -48,6 +48,8 @@ pub struct RestLimits {
     pub watchers: usize,
     /// How long the TLS handshake may take, and each request's headers, and its body.
     pub patience: Duration,
+    /// After how long without a request a connection is closed.
+    pub idle: Duration,
     /// How long requests in flight may take when the server stops.
     pub drain: Duration,
     /// How often the rights of who watches events are asked again.
@@ -60,6 +62,7 @@ impl Default for RestLimits {
             connections: 1024,
             watchers: 256,
             patience: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
             drain: Duration::from_secs(10),
             recheck: Duration::from_secs(30),
         }

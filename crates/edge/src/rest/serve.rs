@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -85,8 +85,10 @@ impl RestServer {
                 Err(error) => return tracing::debug!(%error, "a client certificate was refused"),
             },
         };
-        let service =
-            service_fn(|request| answer(Arc::clone(&self.shared), self.router.clone(), peer.clone(), request));
+        let activity = Arc::new(Activity::default());
+        let service = service_fn(|request| {
+            Arc::clone(&activity).during(answer(Arc::clone(&self.shared), self.router.clone(), peer.clone(), request))
+        });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(MAX_HEADERS);
         builder
@@ -99,20 +101,75 @@ impl RestServer {
         let mut stopping = self.shared.stopping.clone();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let idle = self.shared.limits.idle;
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
             _ = stopping.wait_for(|stopping| *stopping) => None,
+            () = activity.idle_for(idle) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
             None => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                if activity.streams.load(Ordering::Relaxed) {
+                    connection.await
+                } else {
+                    // What was answered and is not read by now will not be read.
+                    tokio::time::timeout(idle, connection).await.unwrap_or(Ok(()))
+                }
             }
         };
         if let Err(error) = ended {
             tracing::debug!(error = %error, "a connection broke");
         }
+    }
+}
+
+/// What goes on on a connection.
+#[derive(Default)]
+struct Activity {
+    /// Requests so far.
+    begun: AtomicU64,
+    /// Requests in flight.
+    running: AtomicUsize,
+    /// Whether one was answered by a stream that goes on.
+    streams: AtomicBool,
+}
+
+impl Activity {
+    async fn during(
+        self: Arc<Self>,
+        answered: impl Future<Output = Result<Response, Infallible>>,
+    ) -> Result<Response, Infallible> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let running = Running(&self.running);
+        let response = answered.await?;
+        drop(running);
+        if response.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == "text/event-stream") {
+            self.streams.store(true, Ordering::Relaxed);
+        }
+        Ok(response)
+    }
+
+    /// Ends when nothing was asked for at least this long.
+    async fn idle_for(&self, time: Duration) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(time).await;
+            if self.running.load(Ordering::Relaxed) == 0 && self.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a request as long as it is waited for.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
