@@ -123,9 +123,9 @@ impl Assembler {
         }
     }
 
-    /// Messages that are under way.
-    pub fn unfinished(&self) -> usize {
-        self.partial.len()
+    /// Bytes of messages that are under way.
+    pub fn held(&self) -> usize {
+        self.held
     }
 }
 

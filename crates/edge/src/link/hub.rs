@@ -77,7 +77,13 @@ impl LinkHub {
 
     /// The instance is behind this connection from now on; an older connection of it ends.
     pub(super) fn bind(&self, instance: InstanceId, peer: &Arc<Peer>) {
-        let older = lock(&self.state).instances.insert(instance, Arc::clone(peer));
+        let mut state = lock(&self.state);
+        // A connection that ends while it attests: its task has, or will have, seen to the rest.
+        if peer.has_ended() {
+            return;
+        }
+        let older = state.instances.insert(instance, Arc::clone(peer));
+        drop(state);
         if let Some(older) = older.filter(|older| older.id != peer.id) {
             self.end(&older, &Problem::new(ProblemCode::Conflict, "the instance opened a newer link"));
         }
@@ -309,6 +315,16 @@ mod tests {
         assert_eq!(a.take_unreported(), [opened(7).channel]);
         hub.disconnected(&a, Some(instance(1)));
         assert!(hub.is_linked(instance(1)), "the end of the older link is not that of the instance");
+    }
+
+    #[test]
+    fn a_connection_that_ended_while_it_attested_is_no_link() {
+        let (hub, a, _b) = hub();
+        hub.disconnected(&a, Some(instance(1)));
+        a.end_silently();
+        hub.bind(instance(1), &a);
+        assert!(!hub.is_linked(instance(1)));
+        assert!(!lock(&hub.state).instances.contains_key(&instance(1)));
     }
 
     #[test]

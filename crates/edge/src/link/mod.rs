@@ -21,6 +21,7 @@ mod peer;
 mod route;
 mod session;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct LinkLimits {
     pub requests: usize,
     /// Channels on one connection.
     pub channels: usize,
+    /// Bytes of unfinished requests that all connections together may hold before they are attested: anybody can connect.
+    pub unattested_bytes: usize,
     /// How long the TLS handshake may take, and then HELLO.
     pub handshake: Duration,
     /// How long a connection may stay unattested.
@@ -62,6 +65,7 @@ impl Default for LinkLimits {
             connections: 10_000,
             requests: 64,
             channels: 64,
+            unattested_bytes: 256 * 1024 * 1024,
             handshake: Duration::from_secs(10),
             attestation: Duration::from_secs(120),
             ping_after: Duration::from_secs(15),
@@ -98,6 +102,8 @@ pub struct LinkServer {
     node: NodeId,
     limits: LinkLimits,
     slots: Arc<Semaphore>,
+    /// Bytes of unfinished requests that connections hold which are not attested.
+    unattested: AtomicUsize,
 }
 
 impl LinkServer {
@@ -117,6 +123,7 @@ impl LinkServer {
             node: parts.node,
             slots: Arc::new(Semaphore::new(parts.limits.connections.min(Semaphore::MAX_PERMITS))),
             limits: parts.limits,
+            unattested: AtomicUsize::new(0),
         }))
     }
 

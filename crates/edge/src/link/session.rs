@@ -1,5 +1,6 @@
 //! What a connection's frames mean: requests become calls of `control`, channel frames go to their route.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge, LinkBinding};
@@ -19,8 +20,15 @@ use super::{LinkServer, lock};
 /// One connection after its handshake.
 pub(super) struct Session {
     shared: Arc<Shared>,
-    requests: Mutex<Assembler>,
+    requests: Mutex<Requests>,
     resumes: Option<VerifiedIdentity>,
+}
+
+/// Requests that are under way.
+struct Requests {
+    assembler: Assembler,
+    /// Bytes of them that count against what unattested connections may hold together.
+    counted: usize,
 }
 
 /// What tasks of this connection's requests hold.
@@ -39,7 +47,8 @@ impl Session {
         };
         let binding = LinkBinding { exporter, identity_spki };
         let shared = Arc::new(Shared { server, link, binding, instance: Mutex::new(None) });
-        Self { shared, requests: Mutex::new(Assembler::new(MAX_MESSAGE)), resumes }
+        let requests = Requests { assembler: Assembler::new(MAX_MESSAGE), counted: 0 };
+        Self { shared, requests: Mutex::new(requests), resumes }
     }
 
     pub(super) fn link(&self) -> &Peer {
@@ -137,12 +146,27 @@ impl Session {
         }
     }
 
+    /// Puts a request together. Before attestation, all connections together are held to a bound.
+    fn assemble(&self, frame: &Frame) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
+        let mut requests = lock(&self.requests);
+        let whole = requests.assembler.push(frame.stream, &frame.payload).map_err(broken)?;
+        let counted = if self.is_attested() { 0 } else { requests.assembler.held() };
+        let before = std::mem::replace(&mut requests.counted, counted);
+        let (all, most) = (&self.shared.server.unattested, self.shared.server.limits.unattested_bytes);
+        let held = all.fetch_add(counted, Ordering::Relaxed) + counted;
+        all.fetch_sub(before, Ordering::Relaxed);
+        if counted > before && held - before > most {
+            let detail = format!("agents that are not attested hold {most} bytes of requests, which is the limit");
+            return Err(Problem::new(ProblemCode::Limit, detail).with_fix("try again later"));
+        }
+        Ok(whole)
+    }
+
     fn request(&self, frame: &Frame) -> Result<(), Problem> {
         if frame.stream.is_multiple_of(2) {
             return Err(violation(format!("a request stands on stream {}; an agent's are odd", frame.stream)));
         }
-        let whole = lock(&self.requests).push(frame.stream, &frame.payload).map_err(broken)?;
-        let Some(whole) = whole else { return Ok(()) };
+        let Some(whole) = self.assemble(frame)? else { return Ok(()) };
         let request: wire::Request = message::decode("Request", &whole).map_err(broken)?;
         let shared = &self.shared;
         match shared.link.begin_request(frame.stream, shared.server.limits.requests) {
@@ -162,6 +186,12 @@ impl Session {
             None => shared.answer(frame.stream, Err(invalid("the request names no operation that this node knows"))),
         }
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.server.unattested.fetch_sub(lock(&self.requests).counted, Ordering::Relaxed);
     }
 }
 

@@ -270,3 +270,33 @@ async fn connections_beyond_the_limit_are_turned_away_until_one_ends() {
     let agent = world.agent("payments/api", "unregistered");
     assert_eq!(within(agent.wait_attested()).await.unwrap_err().code, ProblemCode::AttestationRejected);
 }
+
+#[tokio::test]
+async fn strangers_together_hold_no_more_than_they_may() {
+    let world = World::with_limits(LinkLimits { unattested_bytes: 100_000, ..LinkLimits::default() }).await;
+    let mut piece = vec![0; 60_000];
+    piece[0] = 1;
+    let piece = Frame::new(FrameType::Request, 1, piece).encode();
+    let mut first = Raw::greeted(&world).await;
+    first.send(&piece).await;
+    // Answered in order: the piece before it was taken.
+    first.send(&Frame::new(FrameType::Ping, 0, vec![0; 9]).encode()).await;
+    assert_eq!(first.frame().await.unwrap().kind, FrameType::Ping);
+    let mut second = Raw::greeted(&world).await;
+    second.send(&piece).await;
+    assert_eq!(second.goodbye().await.code, ProblemCode::Limit);
+    drop((first, second));
+    within(async {
+        while world.hub.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let agent = world.attested("payments/api", "api-1").await;
+    let long = vec![0; 500_000];
+    within(agent.encrypt(&common_storage(), b"", &long)).await.unwrap();
+}
+
+fn common_storage() -> burgrave_types::ResourceId {
+    crate::common::STORAGE.parse().unwrap()
+}
