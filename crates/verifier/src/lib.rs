@@ -3,8 +3,8 @@
 //! [`verify`] takes the bytes of one part of evidence, what endorses them, what is trusted and the time, and says whether
 //! the evidence is authentic, whether the profile takes it, what it claims, how long that may be relied on, and how each
 //! check came out. [`appraise`] then finds the release whose reference value the claims match, or says what differed in the
-//! nearest one, and [`attestation_result`] writes the answer down as an EAR. A module per TEE; what is not there yet
-//! (NVIDIA) is refused.
+//! nearest one, and [`attestation_result`] writes the answer down as an EAR. There is a
+//! module per TEE.
 //!
 //! Left to others: fetching evidence (`burgrave-attester`) and collateral, the challenge and its freshness, which
 //! platforms and releases a registration lists (`burgrave-control`), signing of results (`burgrave-identity`). Nothing
@@ -49,6 +49,7 @@ mod cose;
 pub mod dcap;
 pub mod files;
 mod nitro;
+mod nvidia;
 mod path;
 mod policy;
 mod profile;

@@ -35,6 +35,7 @@ const CHAIN: Rules = Rules {
     chain: "nitro.chain",
     constraints: "nitro.chain.constraints",
     validity: "nitro.chain.validity",
+    revocation: "nitro.chain.revocation",
     reference: "AWS Nitro Enclaves, attestation process, section 3.2.3; RFC 5280, section 6.1",
 };
 

@@ -15,11 +15,12 @@ use crate::check::Stop;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::{Certificate, EC_PUBLIC_KEY, SECP384R1};
-use crate::{Cause, Input};
+use crate::{Cause, Endorsements, Input};
 
 /// Longer paths no vendor has.
 const LONGEST: usize = 16;
 const USAGE: &str = "RFC 5280, sections 4.2.1.3 and 4.2.1.9";
+const REVOCATION: &str = "RFC 5280, section 6.3";
 const CONSTRAINTS: &str = "authorities that may sign certificates at this depth, then a P-384 signing key that is none; no \
                            unknown critical extension";
 /// More paths than this are not remembered.
@@ -32,6 +33,7 @@ pub(crate) struct Rules {
     pub(crate) chain: &'static str,
     pub(crate) constraints: &'static str,
     pub(crate) validity: &'static str,
+    pub(crate) revocation: &'static str,
     pub(crate) reference: &'static str,
 }
 
@@ -115,7 +117,51 @@ pub(crate) fn verify(
     }
     findings.checks.record((rules.chain, Cause::ChainUntrusted, rules.reference), true, true, EXPECTED, &path.subject);
     findings.ends(path.until);
+    revocation(chain, rules, input, findings)?;
     Ok(path)
+}
+
+/// Asks the lists at hand of every authority on the path. A list that is at hand counts and must be current; without one
+/// nothing is refused.
+fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    // What stands alone in its part is the evidence itself.
+    let alone = input.part.items.len() == 1;
+    let beside = if alone { Endorsements::default() } else { Endorsements::beside(input.part) };
+    let lists: Vec<_> = beside.crls.iter().chain(&input.endorsements.crls).collect();
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let certificates: Vec<_> = chain.iter().filter_map(|der| Certificate::from_der(der)).collect();
+    for (depth, issuer) in certificates.iter().enumerate() {
+        for list in lists.iter().filter(|list| list.is_issued_by_name_of(issuer)) {
+            findings.checks.need_that(
+                (rules.revocation, Cause::CrlSignature, REVOCATION),
+                list.is_ecdsa_signed_by(issuer) && list.is_whole(),
+                format_args!("a whole list, signed by `{}`", issuer.subject()),
+                "another signature, or a list of another scope",
+            )?;
+            let (from, next) = list.validity();
+            findings.checks.need(
+                (rules.revocation, Cause::CrlValidity, REVOCATION),
+                from <= input.at && next.is_some_and(|next| input.at < next),
+                format_args!("{} within thisUpdate and nextUpdate", input.at),
+                next.map_or_else(|| format!("{from}, with no next update"), |next| format!("{from} to {next}")),
+            )?;
+            // An authority's list speaks of what it issued: of its own certificate only where that is its own.
+            let issued = certificates.get(depth + usize::from(depth > 0)..).unwrap_or_default();
+            let revoked = issued.iter().find(|one| one.is_issued_by_name_of(issuer) && list.revokes(one));
+            findings.checks.need(
+                (rules.revocation, Cause::CertificateRevoked, REVOCATION),
+                revoked.is_none(),
+                format_args!("no certificate of the chain on the list of `{}`", issuer.subject()),
+                revoked.map_or_else(|| "none".to_owned(), Certificate::subject),
+            )?;
+            if let Some(next) = next {
+                findings.ends(next);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads the certificates and checks all but signatures and time.

@@ -23,9 +23,10 @@ const AMD_INTERMEDIATES: [&[u8]; 3] = [
 ];
 
 /// The roots that anchor one vendor's evidence and nothing else.
-const VENDOR_ROOTS: [(Vendor, &[u8]); 2] = [
+const VENDOR_ROOTS: [(Vendor, &[u8]); 3] = [
     (Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der")),
     (Vendor::Intel, include_bytes!("../roots/intel-sgx-root-ca.der")),
+    (Vendor::Nvidia, include_bytes!("../roots/nvidia-device-identity.der")),
 ];
 
 static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
@@ -46,6 +47,8 @@ pub(crate) enum Vendor {
     Aws,
     /// Intel: TDX and SGX.
     Intel,
+    /// NVIDIA: GPUs.
+    Nvidia,
 }
 
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
@@ -59,8 +62,8 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, that of AWS Nitro Enclaves, and
-    /// that of Intel SGX and TDX. TPM makers' roots are the domain's to configure ([`Roots::with`]).
+    /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, that of AWS Nitro Enclaves, that
+    /// of Intel SGX and TDX, and that of NVIDIA's devices. TPM makers' roots are the domain's to configure ([`Roots::with`]).
     pub fn vendor() -> Self {
         VENDOR.clone()
     }
@@ -284,6 +287,15 @@ mod tests {
         let intel: Vec<_> = roots.of_vendors.iter().filter(|(vendor, _)| *vendor == Vendor::Intel).collect();
         let [(_, root)] = intel.as_slice() else { panic!("{} roots", intel.len()) };
         assert_eq!(fingerprint(root), "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3");
+        assert!(root.is_ecdsa_signed_by(root));
+    }
+
+    #[test]
+    fn the_root_of_nvidia_is_the_one_whose_fingerprint_is_known_and_signs_itself() {
+        let roots = Roots::vendor();
+        let nvidia: Vec<_> = roots.of_vendors.iter().filter(|(vendor, _)| *vendor == Vendor::Nvidia).collect();
+        let [(_, root)] = nvidia.as_slice() else { panic!("{} roots", nvidia.len()) };
+        assert_eq!(fingerprint(root), "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48");
         assert!(root.is_ecdsa_signed_by(root));
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
-use crate::{Cause, Check, Endorsements, Profile, Roots, azure, cca, dcap, nitro, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Roots, azure, cca, dcap, nitro, nvidia, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -125,11 +125,7 @@ pub fn verify(input: &Input<'_>) -> Verification {
         Tee::AzVtpm => azure::verify(input, &mut findings),
         Tee::Cca => cca::verify(input, &mut findings),
         Tee::Simulated => simulated::verify(input, &mut findings),
-        Tee::NvidiaGpu => Err(findings.checks.stop(
-            ("tee.supported", Cause::FormatAlgorithm, "this release"),
-            "snp, tdx, sgx, nitro, tpm, az-vtpm, cca or simulated",
-            input.part.tee,
-        )),
+        Tee::NvidiaGpu => nvidia::verify(input, &mut findings),
     };
     if whole.is_ok() {
         platform_is_listed(input, &mut findings);
@@ -174,6 +170,8 @@ pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
         Some(Tee::Nitro)
     } else if has("token.cbor") || items.values().any(|bytes| cca::looks_like_token(bytes)) {
         Some(Tee::Cca)
+    } else if items.values().any(|bytes| nvidia::looks_like_report(bytes)) {
+        Some(Tee::NvidiaGpu)
     } else if let Some(tee) = items.values().find_map(|bytes| dcap::looks_like_quote(bytes)) {
         Some(tee)
     } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
@@ -212,9 +210,7 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
         Tee::AzVtpm => azure::inspect(part, &mut findings),
         Tee::Cca => cca::inspect(part, &mut findings),
         Tee::Simulated => simulated::inspect(part, &mut findings),
-        Tee::NvidiaGpu => {
-            return Err(Cause::FormatAlgorithm);
-        }
+        Tee::NvidiaGpu => nvidia::inspect(part, &mut findings),
     };
     match read {
         Ok(()) => Ok(Inspected { tee: part.tee, claims: findings.claims, raw: findings.raw }),
@@ -236,6 +232,7 @@ pub fn fuzz_verify(bytes: &[u8]) -> bool {
             "pcrs.json",
             "document.cose",
             "token.cbor",
+            "chain.pem",
             "simulated.json",
             "quote.bin",
             "collateral.json",

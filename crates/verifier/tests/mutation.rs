@@ -25,7 +25,7 @@ static ACCEPTED: LazyLock<Vec<Case>> = LazyLock::new(|| {
     accepted.map(|row| row.case(&folder)).collect()
 });
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "report.bin",
     "vcek.der",
     "vlek.der",
@@ -38,6 +38,7 @@ const NAMES: [&str; 17] = [
     "quote-sha256.msg",
     "document.cose",
     "token.cbor",
+    "chain.pem",
     "hcl-report.bin",
     "quote.bin",
     "collateral.json",

@@ -46,11 +46,11 @@ fn judge(case: &Case, expected: Expected<'_>) -> Verification {
     })
 }
 
-/// Every byte of the first case's item, and every so many bytes of the others', flipped in one bit.
+/// Every third byte of the first case's item, and every so many bytes of the others', flipped in one bit.
 fn flipped_bits_are_refused(cases: &[(String, Case)], item: &str) {
     for (which, (id, case)) in cases.iter().enumerate() {
         let length = case.part.item(item).unwrap().len();
-        for at in (0..length).step_by(if which == 0 { 1 } else { 13 }) {
+        for at in (0..length).step_by(if which == 0 { 3 } else { 41 }) {
             let altered = case.with(item, |bytes| bytes[at] ^= 1 << (at % 8)).verify();
             assert_eq!((altered.verdict, altered.authentic), (Verdict::Reject, false), "{id}, byte {at:#x}");
         }
@@ -128,5 +128,38 @@ fn a_cca_token_is_refused_altered_cut_lengthened_and_elsewhere() {
         refused(id, "other nonce", &nonce, &[Cause::BindingNonce]);
         assert!(nonce.authentic, "{id}");
         refused(id, "other challenge", &judge(case, Expected::ReportData(&[1; 64])), &[Cause::BindingReportData]);
+    }
+}
+
+#[test]
+fn a_gpus_report_is_refused_altered_cut_lengthened_early_and_elsewhere() {
+    let cases = accepted(Tee::NvidiaGpu);
+    flipped_bits_are_refused(&cases, "report.bin");
+    for (id, case) in &cases {
+        let length = case.part.item("report.bin").unwrap().len();
+        for length in (0..length).step_by(31) {
+            let short = case.with("report.bin", |bytes| bytes.truncate(length)).verify();
+            refused(id, "cut", &short, &[Cause::FormatLength, Cause::FormatMalformed, Cause::SignatureInvalid]);
+        }
+        let long = case.with("report.bin", |bytes| bytes.push(0)).verify();
+        refused(id, "longer", &long, &[Cause::FormatLength]);
+        let signature = case.with("report.bin", |bytes| *bytes.last_mut().unwrap() ^= 1).verify();
+        refused(id, "signature", &signature, &[Cause::SignatureInvalid]);
+        let early = Case { at: Timestamp::from_unix_secs(1_600_000_000), ..case.clone() }.verify();
+        refused(id, "early", &early, &[Cause::CertificateValidity]);
+        let test_root = std::fs::read(packaged().0.join("nitro/synthetic/base/test-root.der")).unwrap();
+        let untrusted = Case { roots: Roots::only([test_root]).unwrap(), ..case.clone() }.verify();
+        refused(id, "other root", &untrusted, &[Cause::ChainUntrusted]);
+        let nonce = judge(case, Expected::Nonce(&[1; 32]));
+        refused(id, "other nonce", &nonce, &[Cause::BindingNonce]);
+        assert!(nonce.authentic, "{id}");
+    }
+    let foreign = |case: &Case| case.part.item("chain.pem").unwrap().to_vec();
+    for ((id, case), (_, other)) in cases.iter().zip(cases.iter().cycle().skip(1)) {
+        let chain = foreign(other);
+        if chain != foreign(case) {
+            let swapped = case.with("chain.pem", |bytes| *bytes = chain).verify();
+            refused(id, "another GPU's chain", &swapped, &[Cause::SignatureInvalid]);
+        }
     }
 }

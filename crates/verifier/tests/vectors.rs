@@ -133,6 +133,7 @@ fn differing_claims(row: &Row, verification: &Verification) -> Vec<String> {
             ("public_key", "/public_key"),
         ],
         Tee::Cca => &[("/platform/265", "/platform/profile"), ("/platform/2395", "/platform/lifecycle")],
+        Tee::NvidiaGpu => &[("nonce", "/nonce")],
         Tee::AzVtpm => &[("nonce", "/quote/extra_data"), ("pcr_digest", "/quote/pcr_digest")],
         _ => &[
             ("nonce", "/quotes/0/extra_data"),

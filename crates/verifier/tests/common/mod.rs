@@ -33,7 +33,7 @@ pub(crate) fn packaged() -> (PathBuf, Vec<Row>) {
 }
 
 /// The TEEs whose rows are judged.
-const TEES: [&str; 7] = ["snp", "tdx", "sgx", "nitro", "tpm", "az-vtpm", "cca"];
+const TEES: [&str; 8] = ["snp", "tdx", "sgx", "nitro", "tpm", "az-vtpm", "cca", "nvidia-gpu"];
 
 /// The rows of these TEEs in the whole collection, where it is at hand.
 pub(crate) fn collection() -> Option<(PathBuf, Vec<Row>)> {

@@ -1,0 +1,246 @@
+//! NVIDIA GPUs: an SPDM report of measurements, signed by the key of the GPU's firmware.
+//!
+//! Messages: DMTF DSP0274 1.1 (*Security Protocol and Data Model*), `GET_MEASUREMENTS` and `MEASUREMENTS`; the device's own
+//! fields: NVIDIA, *GPU attestation report* (opaque data). The leaf certificate names the firmware it was made for (TCG DICE,
+//! `CompositeDeviceID`).
+//!
+//! Items of a part: `report.bin` (request, response, signature) and `chain.pem` (leaf first; with the root or without it).
+//!
+//! A GPU is a part beside a CPU's TEE: its nonce, 32 bytes in the request, is what binds it. Which measurements are good the
+//! registration's reference values say, by register: `measurement1` is SPDM index 1.
+
+mod report;
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::{Claims, EvidencePart, Tee};
+use const_oid::ObjectIdentifier;
+use der::asn1::OctetStringRef;
+use der::{Decode, Sequence};
+use serde_json::{Value, json};
+
+use crate::check::{Checks, Stop};
+use crate::path::{self, Rules};
+use crate::trust::Vendor;
+use crate::verification::Findings;
+use crate::x509::Certificate;
+use crate::{Cause, Endorsement, Endorsements, Input, policy};
+use report::{LONGEST, NoReport, Report, SIGNATURE};
+
+const REPORT: &str = "report.bin";
+const CHAIN_ITEM: &str = "chain.pem";
+const SPDM: &str = "DMTF DSP0274 1.1, GET_MEASUREMENTS and MEASUREMENTS";
+const CHAIN: Rules = Rules {
+    vendor: Vendor::Nvidia,
+    chain: "nvidia.chain",
+    constraints: "nvidia.chain.constraints",
+    validity: "nvidia.chain.validity",
+    revocation: "nvidia.chain.revocation",
+    reference: "NVIDIA device identity chain; RFC 5280, section 6.1",
+};
+/// `tcg-dice-CompositeDeviceID`, in the firmware key's certificate.
+const COMPOSITE_DEVICE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
+
+/// Types of opaque data that are decoded here.
+mod field {
+    pub(super) const DRIVER_VERSION: u16 = 3;
+    pub(super) const VBIOS_VERSION: u16 = 6;
+    pub(super) const PROJECT: u16 = 17;
+    pub(super) const PROJECT_SKU: u16 = 18;
+    pub(super) const FIRMWARE_ID: u16 = 20;
+    pub(super) const CHIP: u16 = 35;
+}
+
+/// `CompositeDeviceID` (TCG DICE attestation architecture).
+#[derive(Sequence)]
+struct CompositeDeviceId<'a> {
+    version: u8,
+    device: spki::SubjectPublicKeyInfoRef<'a>,
+    firmware: FirmwareId<'a>,
+}
+
+/// `FWID`.
+#[derive(Sequence)]
+struct FirmwareId<'a> {
+    algorithm: ObjectIdentifier,
+    digest: &'a OctetStringRef,
+}
+
+/// Decodes without judging.
+pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
+    let report = read_report(part, &mut findings.checks)?;
+    let chain = read_chain(part, &Endorsements::default());
+    findings.raw = raw(&report);
+    findings.claims = Some(claims(&report, &chain));
+    Ok(())
+}
+
+/// Verifies a report.
+pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    let report = read_report(input.part, &mut findings.checks)?;
+    let chain = read_chain(input.part, input.endorsements);
+    let claims = claims(&report, &chain);
+    policy::judge(input.profile, &claims, &mut findings.checks);
+    findings.raw = raw(&report);
+    findings.claims = Some(claims);
+    if let Some((bytes, cause)) = input.expected.qualifying_data() {
+        findings.checks.fatal(
+            ("nvidia.nonce", cause, "DMTF DSP0274 1.1, GET_MEASUREMENTS (nonce)"),
+            report.nonce == bytes,
+            hex::encode(bytes),
+            hex::encode(report.nonce),
+        );
+    }
+    let Some(leaf) = chain.last() else {
+        let rule = ("nvidia.chain", Cause::ChainUntrusted, CHAIN.reference);
+        return Err(findings.checks.stop(rule, "the GPU's certificate chain, leaf first, in `chain.pem`", "none"));
+    };
+    let mut ders: Vec<_> = chain.iter().map(Certificate::der).collect();
+    // A chain may come without its root, which the roots then give.
+    let above = chain
+        .first()
+        .filter(|first| !first.is_issued_by_name_of(first))
+        .and_then(|first| input.roots.anchors_of(Vendor::Nvidia).find(|anchor| first.is_issued_by_name_of(anchor)));
+    ders.splice(0..0, above.map(Certificate::der));
+    let path = path::verify(&ders, &CHAIN, input, findings)?;
+    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &path.key);
+    findings.checks.need_that(
+        ("nvidia.signature", Cause::SignatureInvalid, "DMTF DSP0274 1.1, MEASUREMENTS (signature)"),
+        key.verify(report.signed, report.signature).is_ok(),
+        "an ECDSA P-384 signature of the certificate's key over request and response",
+        "a signature that does not verify",
+    )?;
+    firmware(&report, leaf, &mut findings.checks)
+}
+
+/// Whether bytes begin as a report.
+pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
+    report::looks_like_report(bytes)
+}
+
+fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report<'a>, Stop> {
+    let Some(bytes) = part.item(REPORT) else {
+        let rule = ("nvidia.report.present", Cause::FormatMalformed, SPDM);
+        return Err(checks.stop(rule, "the item `report.bin`", "no such item"));
+    };
+    checks.need(
+        ("nvidia.report.length", Cause::FormatLength, SPDM),
+        (SIGNATURE..=LONGEST).contains(&bytes.len()),
+        format_args!("{SIGNATURE} to {LONGEST} bytes"),
+        format_args!("{} bytes", bytes.len()),
+    )?;
+    Report::read(bytes).map_err(|error| {
+        let (cause, expected, found) = match error {
+            NoReport::Version(version) => {
+                (Cause::FormatVersion, "SPDM version 1.1 (0x11) in both messages", format!("{version:#04x}"))
+            }
+            NoReport::Message => (
+                Cause::FormatMalformed,
+                "GET_MEASUREMENTS that asks for a signature, then MEASUREMENTS",
+                "other messages".to_owned(),
+            ),
+            NoReport::Measurements => (
+                Cause::FormatMalformed,
+                "as many measurement blocks of DMTF's form as are stated, each index once",
+                "something else".to_owned(),
+            ),
+            NoReport::Opaque => {
+                (Cause::FormatMalformed, "opaque data by type and length, each type once", "something else".to_owned())
+            }
+            NoReport::Length => (
+                Cause::FormatLength,
+                "the bytes that its lengths state, then a signature of 96 bytes",
+                format!("{} bytes", bytes.len()),
+            ),
+        };
+        checks.stop(("nvidia.report", cause, SPDM), expected, found)
+    })
+}
+
+/// The certificates, root first: those of `chain.pem`, else of the first endorsement or item that has several.
+fn read_chain(part: &EvidencePart, endorsements: &Endorsements) -> Vec<Certificate> {
+    let certificates = |bytes: &[u8]| match Endorsement::read(bytes) {
+        Endorsement::Certificates(certificates) => Some(certificates),
+        _ => None,
+    };
+    let several = || part.items.values().filter_map(|bytes| certificates(bytes)).find(|found| found.len() > 1);
+    let found = match part.item(CHAIN_ITEM) {
+        Some(bytes) => certificates(bytes),
+        None => several(),
+    };
+    let mut chain = found.unwrap_or_else(|| endorsements.certificates.clone());
+    chain.reverse();
+    chain
+}
+
+/// The leaf was made for the firmware that the report names.
+fn firmware(report: &Report<'_>, leaf: &Certificate, checks: &mut Checks) -> Result<(), Stop> {
+    let Some(reported) = report.opaque.get(&field::FIRMWARE_ID) else { return Ok(()) };
+    let certified = leaf.extension(COMPOSITE_DEVICE_ID).and_then(|der| CompositeDeviceId::from_der(der).ok());
+    let certified = certified.map(|id| id.firmware.digest.as_bytes());
+    checks.need(
+        ("nvidia.firmware", Cause::CertificateExtension, "TCG DICE, CompositeDeviceID; NVIDIA opaque data, FWID"),
+        certified == Some(reported),
+        format_args!("a certificate for firmware {}", hex::encode(reported)),
+        certified.map_or_else(|| "one that names no firmware".to_owned(), hex::encode),
+    )
+}
+
+fn claims(report: &Report<'_>, chain: &[Certificate]) -> Claims {
+    let chip = text(report, field::CHIP).filter(|chip| !chip.is_empty());
+    // The key above the firmware's is the chip's own, and stays when the firmware changes.
+    let chip_key = chain.iter().rev().nth(1).map(|authority| digest(&SHA256, authority.key()).as_ref().into());
+    let named = chain.last().and_then(Certificate::common_name);
+    let values = report.measurements.iter();
+    Claims {
+        tee: Tee::NvidiaGpu,
+        product: chip.or_else(|| named?.split(' ').next().map(str::to_owned)),
+        platform_id: chip_key,
+        tcb: TcbClaims::new(TcbStatus::VendorManaged),
+        debug: None,
+        migratable: None,
+        privilege: None,
+        launch: LaunchClaims {
+            measurement: report.opaque.get(&field::FIRMWARE_ID).map(|digest| (*digest).into()),
+            ..LaunchClaims::default()
+        },
+        registers: values.map(|(index, one)| (format!("measurement{index}"), one.value.into())).collect(),
+        config: None,
+        binding: Some(report.nonce.as_slice().into()),
+        proved: BTreeSet::from([Proved::Launch]),
+    }
+}
+
+fn raw(report: &Report<'_>) -> Value {
+    let measurements = report
+        .measurements
+        .iter()
+        .map(|(index, one)| (index.to_string(), json!({ "type": one.kind, "value": hex::encode(one.value) })));
+    let opaque = report.opaque.iter().map(|(kind, value)| (kind.to_string(), json!(hex::encode(value))));
+    json!({
+        "nonce": hex::encode(report.nonce),
+        "driver_version": text(report, field::DRIVER_VERSION),
+        "vbios_version": report.opaque.get(&field::VBIOS_VERSION).and_then(|bytes| vbios(bytes)),
+        "project": text(report, field::PROJECT),
+        "project_sku": text(report, field::PROJECT_SKU),
+        "chip": text(report, field::CHIP),
+        "firmware_id": report.opaque.get(&field::FIRMWARE_ID).map(hex::encode),
+        "measurements": measurements.collect::<serde_json::Map<_, _>>(),
+        "opaque": opaque.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// A text up to its first zero.
+fn text(report: &Report<'_>, kind: u16) -> Option<String> {
+    let bytes = report.opaque.get(&kind)?.split(|byte| *byte == 0).next()?;
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// `96.00.9F.00.01`: four bytes, little endian, and one more.
+fn vbios(bytes: &[u8]) -> Option<String> {
+    let [d, c, b, a, e, ..] = *bytes else { return None };
+    Some([a, b, c, d, e].map(|byte| format!("{byte:02X}")).join("."))
+}
