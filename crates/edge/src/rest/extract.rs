@@ -148,10 +148,26 @@ mod tests {
         assert!(parse::<u64>(b"1 2").is_err(), "what follows the document is refused");
     }
 
+    const ENCLAVE: &str = r#"{"name":"p/a","tee":"snp","key_identity":"name","reattest_every_secs":60,
+        "releases":[{"name":"v1","reference":{"tee":"snp","measurement":"00"},"state":"active"}]}"#;
+
     proptest! {
         #[test]
-        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse::<NewEnclave>(&body);
+        fn no_body_makes_the_reader_panic(
+            noise in proptest::collection::vec(any::<u8>(), 0..200),
+            at in 0..ENCLAVE.len(),
+            byte: u8,
+        ) {
+            crate::rest::fuzz::body(&noise);
+            let mut mutated = ENCLAVE.as_bytes().to_vec();
+            mutated[at] = byte;
+            crate::rest::fuzz::body(&mutated);
+        }
+
+        #[test]
+        fn a_body_that_is_cut_off_is_refused(at in 0..ENCLAVE.len()) {
+            prop_assert!(parse::<NewEnclave>(&ENCLAVE.as_bytes()[..at]).is_err());
+            prop_assert!(parse::<NewEnclave>(ENCLAVE.as_bytes()).is_ok());
         }
     }
 }

@@ -132,6 +132,18 @@ pub fn openapi() -> String {
     format!("{:#}\n", routes::table().document())
 }
 
+/// Readers of what anybody may send, as functions that a fuzzer can call.
+pub mod fuzz {
+    use burgrave_types::api::{AuthorizeRequest, NewEnclave, NewPolicy};
+
+    /// Reads `bytes` as the bodies that are made of the most parts.
+    pub fn body(bytes: &[u8]) {
+        let _ = super::extract::parse::<NewEnclave>(bytes);
+        let _ = super::extract::parse::<NewPolicy>(bytes);
+        let _ = super::extract::parse::<AuthorizeRequest>(bytes);
+    }
+}
+
 /// What handlers share.
 struct Shared {
     control: Arc<Control>,
