@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::files::below;
+use crate::files::{self, below};
 use crate::sev_guest::privilege_level;
 use crate::{
-    Attester, AttesterError, ConfigfsTsm, EkKind, EventLogs, GramineAttester, NsmAttester, SevGuestAttester,
-    SimulatedAttester, TpmAttester, Transport, configfs,
+    Attester, AttesterError, AzureAttester, ConfigfsTsm, EkKind, EventLogs, GramineAttester, NsmAttester,
+    SevGuestAttester, SimulatedAttester, TpmAttester, Transport, configfs,
 };
 
 /// A source of evidence that a machine may have.
@@ -24,6 +24,8 @@ pub enum Source {
     SevGuest,
     /// The Nitro Secure Module.
     Nsm,
+    /// Azure's paravisor, through its vTPM: SEV-SNP, TDX.
+    AzVtpm,
     /// A TPM 2.0. The weakest: whoever is root after boot has the enclave.
     Tpm,
 }
@@ -31,7 +33,7 @@ pub enum Source {
 impl Source {
     /// All of them, best first: what isolates from the host before what only measures the boot, and the kernel's common
     /// interface before a driver's own.
-    pub const ALL: [Self; 5] = [Self::Gramine, Self::ConfigfsTsm, Self::SevGuest, Self::Nsm, Self::Tpm];
+    pub const ALL: [Self; 6] = [Self::Gramine, Self::ConfigfsTsm, Self::SevGuest, Self::Nsm, Self::AzVtpm, Self::Tpm];
 
     /// The name by which it is chosen.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Source {
             Self::ConfigfsTsm => "configfs-tsm",
             Self::SevGuest => "sev-guest",
             Self::Nsm => "nsm",
+            Self::AzVtpm => "az-vtpm",
             Self::Tpm => "tpm",
         }
     }
@@ -51,9 +54,27 @@ impl Source {
             Self::ConfigfsTsm => &[configfs::DIR],
             Self::SevGuest => &["dev/sev-guest"],
             Self::Nsm => &["dev/nsm"],
-            Self::Tpm => &["dev/tpmrm0", "dev/tpm0"],
+            Self::AzVtpm | Self::Tpm => &["dev/tpmrm0", "dev/tpm0"],
         }
     }
+
+    fn is_below(self, root: &Path) -> bool {
+        let is_there = self.paths().iter().any(|path| below(root, path).exists());
+        is_there && (self != Self::AzVtpm || is_azure(root))
+    }
+}
+
+/// Whether the machine is one of Azure's, by the chassis that its hypervisor shows (SMBIOS).
+fn is_azure(root: &Path) -> bool {
+    const CHASSIS: &[u8] = b"7783-7084-3265-9085-8269-3286-77";
+    let tag = files::read(&below(root, "sys/class/dmi/id/chassis_asset_tag"), 256);
+    tag.is_ok_and(|tag| tag.is_ok_and(|tag| tag.trim_ascii() == CHASSIS))
+}
+
+/// The machine's TPM; `/dev/tpmrm0` where it has none.
+fn tpm_device(root: &Path) -> Transport {
+    let there = Source::Tpm.paths().iter().map(|path| below(root, path)).find(|path| path.exists());
+    Transport::Device(there.unwrap_or_else(|| below(root, "dev/tpmrm0")))
 }
 
 impl fmt::Display for Source {
@@ -69,8 +90,7 @@ impl fmt::Display for Source {
 /// assert!(burgrave_attester::detect("/no/such/root".as_ref()).is_empty());
 /// ```
 pub fn detect(root: &Path) -> Vec<Source> {
-    let is_there = |source: &Source| source.paths().iter().any(|path| below(root, path).exists());
-    Source::ALL.into_iter().filter(is_there).collect()
+    Source::ALL.into_iter().filter(|source| source.is_below(root)).collect()
 }
 
 /// An attester as a configuration names it.
@@ -101,6 +121,11 @@ pub enum AttesterSpec {
     },
     /// `nsm`.
     Nsm,
+    /// `az-vtpm`: an Azure confidential machine, with `,pcrs=` as a TPM has it.
+    AzVtpm {
+        /// The PCRs to quote instead of the usual.
+        pcrs: Option<BTreeSet<u8>>,
+    },
     /// `tpm`, or `tpm:<device>`, `tpm:unix:<socket>`, `tpm:<ip>:<port>`.
     Tpm(TpmSpec),
     /// `simulated:<code name>`: software that pretends, for `dev` domains.
@@ -121,7 +146,7 @@ pub struct TpmSpec {
 
 /// What is expected of the text, for errors and help.
 const EXPECTED: &str = "`auto`, `configfs-tsm[,privlevel=<0 to 3>]`, `sev-guest[,vmpl=<0 to 3>]`, `nsm`, `gramine`, \
-     `tpm[:<device>|:unix:<socket>|:<ip>:<port>][,pcrs=<index>+<index>…][,ek=rsa|ecc]`, or `simulated:<code name>` in a dev domain";
+     `az-vtpm[,pcrs=<index>+<index>…]`, `tpm[:<device>|:unix:<socket>|:<ip>:<port>][,pcrs=<index>+<index>…][,ek=rsa|ecc]`, or `simulated:<code name>` in a dev domain";
 
 impl AttesterSpec {
     /// Opens the attester on this machine.
@@ -150,6 +175,13 @@ impl AttesterSpec {
                 Box::new(SevGuestAttester::open(&below(root, "dev/sev-guest"))?.with_vmpl(*vmpl)?)
             }
             Self::Nsm => Box::new(NsmAttester::open(&below(root, "dev/nsm"))?),
+            Self::AzVtpm { pcrs } => {
+                let attester = AzureAttester::open(tpm_device(root))?.with_logs(EventLogs::new(root));
+                match pcrs {
+                    None => Box::new(attester),
+                    Some(pcrs) => Box::new(attester.with_pcrs(pcrs.iter().copied())?),
+                }
+            }
             Self::Tpm(spec) => Box::new(spec.attester(root)?),
             Self::Simulated(code) => Box::new(SimulatedAttester::of_code(code)),
         })
@@ -187,18 +219,16 @@ fn automatic(root: &Path) -> Result<Box<dyn Attester>, AttesterError> {
             Source::ConfigfsTsm => AttesterSpec::ConfigfsTsm { privilege_level: None },
             Source::SevGuest => AttesterSpec::SevGuest { vmpl: 0 },
             Source::Nsm => AttesterSpec::Nsm,
-            Source::Tpm => {
-                let there = source.paths().iter().map(|path| below(root, path)).find(|path| path.exists());
-                let device = there.unwrap_or_else(|| below(root, "dev/tpmrm0"));
-                AttesterSpec::Tpm(TpmSpec::new(Transport::Device(device)))
-            }
+            Source::AzVtpm => AttesterSpec::AzVtpm { pcrs: None },
+            Source::Tpm => AttesterSpec::Tpm(TpmSpec::new(tpm_device(root))),
         };
         match spec.open_below(root) {
             Err(error) if error.is_absent() => looked.push(error.to_string()),
             opened => return opened,
         }
     }
-    let missing = Source::ALL.iter().filter(|source| !found.contains(source));
+    // Azure's paravisor is behind the TPM's path, which is named once.
+    let missing = Source::ALL.iter().filter(|source| **source != Source::AzVtpm && !found.contains(source));
     looked.extend(missing.filter_map(|source| {
         source.paths().first().map(|path| format!("`{}` is not there", below(root, path).display()))
     }));
@@ -234,6 +264,7 @@ impl FromStr for AttesterSpec {
                     Self::SevGuest { vmpl: options.take("vmpl").map(level).transpose()?.unwrap_or_default() }
                 }
                 "nsm" => Self::Nsm,
+                "az-vtpm" => Self::AzVtpm { pcrs: pcrs(&mut options).ok_or_else(invalid)? },
                 "tpm" => tpm("/dev/tpmrm0", &mut options).ok_or_else(invalid)?,
                 _ => return Err(invalid()),
             },
@@ -254,6 +285,13 @@ impl<'a> Options<'a> {
     }
 }
 
+/// The choice of PCRs, if there is one; nothing where it is not valid.
+fn pcrs(options: &mut Options<'_>) -> Option<Option<BTreeSet<u8>>> {
+    let Some(text) = options.take("pcrs") else { return Some(None) };
+    let pcrs = text.split('+').map(|pcr| pcr.parse().ok().filter(|pcr| *pcr < 24));
+    pcrs.collect::<Option<_>>().map(Some)
+}
+
 fn tpm(place: &str, options: &mut Options<'_>) -> Option<AttesterSpec> {
     let transport = match place.strip_prefix("unix:") {
         Some("") => return None,
@@ -262,11 +300,7 @@ fn tpm(place: &str, options: &mut Options<'_>) -> Option<AttesterSpec> {
         None => Transport::Tcp(place.parse::<SocketAddr>().ok()?),
     };
     let mut spec = TpmSpec::new(transport);
-    if let Some(pcrs) = options.take("pcrs") {
-        let pcrs: BTreeSet<u8> =
-            pcrs.split('+').map(|pcr| pcr.parse().ok().filter(|pcr| *pcr < 24)).collect::<Option<_>>()?;
-        spec.pcrs = Some(pcrs);
-    }
+    spec.pcrs = pcrs(options)?;
     spec.ek = match options.take("ek") {
         None | Some("rsa") => EkKind::Rsa2048,
         Some("ecc") => EkKind::EccP256,
@@ -285,10 +319,17 @@ impl fmt::Display for AttesterSpec {
             Self::SevGuest { vmpl: 0 } => f.write_str("sev-guest"),
             Self::SevGuest { vmpl } => write!(f, "sev-guest,vmpl={vmpl}"),
             Self::Nsm => f.write_str("nsm"),
+            Self::AzVtpm { pcrs } => f.write_str("az-vtpm").and_then(|()| write_pcrs(f, pcrs.as_ref())),
             Self::Tpm(spec) => spec.fmt(f),
             Self::Simulated(code) => write!(f, "simulated:{code}"),
         }
     }
+}
+
+fn write_pcrs(f: &mut fmt::Formatter<'_>, pcrs: Option<&BTreeSet<u8>>) -> fmt::Result {
+    let Some(pcrs) = pcrs else { return Ok(()) };
+    let pcrs: Vec<String> = pcrs.iter().map(u8::to_string).collect();
+    write!(f, ",pcrs={}", pcrs.join("+"))
 }
 
 impl fmt::Display for TpmSpec {
@@ -297,10 +338,7 @@ impl fmt::Display for TpmSpec {
             Transport::UnixSocket(path) => write!(f, "tpm:unix:{}", path.display())?,
             transport => write!(f, "tpm:{transport}")?,
         }
-        if let Some(pcrs) = &self.pcrs {
-            let pcrs: Vec<String> = pcrs.iter().map(u8::to_string).collect();
-            write!(f, ",pcrs={}", pcrs.join("+"))?;
-        }
+        write_pcrs(f, self.pcrs.as_ref())?;
         match self.ek {
             EkKind::Rsa2048 => Ok(()),
             EkKind::EccP256 => f.write_str(",ek=ecc"),

@@ -3,8 +3,8 @@
 //! An [`Attester`] asks the TEE it runs in to vouch for the bytes of a [`BindingData`], and hands back the evidence as
 //! named items, under the names that evidence folders and `burgrave-verifier` use. [`TpmAttester`] speaks to a TPM 2.0 by
 //! raw commands over a device or a socket; [`ConfigfsTsm`], [`SevGuestAttester`], [`NsmAttester`] and [`GramineAttester`] ask
-//! the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`SimulatedAttester`] is
-//! software that pretends, for `dev` domains. An [`AttesterSpec`] chooses among them, by name or by [`detect`].
+//! the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`AzureAttester`] asks Azure's
+//! paravisor through its vTPM; [`SimulatedAttester`] is software that pretends, for `dev` domains. An [`AttesterSpec`] chooses among them, by name or by [`detect`].
 //!
 //! What goes into the binding (genesis, enclave, nonce, exporter, keys) is the caller's, in `burgrave-seal`; whether the
 //! evidence is to be believed is the verifier's. Calls block: an asynchronous caller gives them a thread of their own.
@@ -30,6 +30,7 @@ mod error;
 mod files;
 mod gramine;
 mod log;
+mod metadata;
 pub mod nsm;
 pub mod sev_guest;
 mod simulated;
@@ -44,10 +45,12 @@ pub use configfs::ConfigfsTsm;
 pub use error::AttesterError;
 pub use gramine::GramineAttester;
 pub use log::{EventLogs, fuzz_run_time_log};
+pub use metadata::fuzz_answer as fuzz_metadata_answer;
 pub use nsm::NsmAttester;
 pub use sev_guest::SevGuestAttester;
 pub use simulated::SimulatedAttester;
 pub use snp::fuzz_certificate_table;
+pub use tpm::azure::AzureAttester;
 pub use tpm::{EkKind, TpmAttester, Transport};
 
 use burgrave_types::{Evidence, Secret, Tee};

@@ -24,6 +24,10 @@ fn what_a_machine_has_is_found_best_first() {
     assert_eq!(detect(machine(&["dev/tpmrm0", "dev/nsm"]).path()), [Source::Nsm, Source::Tpm]);
     let all = machine(&["dev/tpmrm0", "dev/nsm", "dev/sev-guest", "dev/attestation/attestation_type"]);
     fs::create_dir_all(all.path().join(configfs::DIR)).unwrap();
+    assert!(!detect(all.path()).contains(&Source::AzVtpm), "another cloud's machine");
+    let chassis = all.path().join("sys/class/dmi/id/chassis_asset_tag");
+    fs::create_dir_all(chassis.parent().unwrap()).unwrap();
+    fs::write(chassis, "7783-7084-3265-9085-8269-3286-77\n").unwrap();
     assert_eq!(detect(all.path()), Source::ALL);
 }
 
@@ -82,6 +86,8 @@ fn a_specification_reads_back_from_its_text() {
         "sev-guest",
         "sev-guest,vmpl=3",
         "nsm",
+        "az-vtpm",
+        "az-vtpm,pcrs=0+23",
         "tpm:/dev/tpmrm0",
         "tpm:unix:/run/tpm.sock,ek=ecc",
         "tpm:127.0.0.1:2321,pcrs=0+7+10",
@@ -111,6 +117,8 @@ fn what_is_no_specification_is_refused_with_what_is_expected() {
         "tpm,pcrs=",
         "tpm,pcrs=24",
         "tpm,ek=dsa",
+        "az-vtpm,pcrs=x",
+        "az-vtpm,ek=ecc",
         "simulated:",
     ] {
         let error = text.parse::<AttesterSpec>().unwrap_err().to_string();

@@ -7,6 +7,7 @@
 //! Commands are marshalled by hand (TPM 2.0 Library Part 2 and Part 3, revision 1.59): ten of them, over a reader and
 //! writer of a few lines.
 
+pub(crate) mod azure;
 mod code;
 mod command;
 mod ops;
@@ -83,16 +84,8 @@ impl TpmAttester {
     /// # Errors
     /// [`AttesterError::Argument`] for an empty choice or an index above 23.
     pub fn with_pcrs(mut self, pcrs: impl IntoIterator<Item = u8>) -> Result<Self, AttesterError> {
-        self.pcrs = pcrs.into_iter().collect();
-        match self.pcrs.last() {
-            Some(last) if *last < PCR_COUNT => Ok(self),
-            Some(last) => Err(pcr_out_of_range(*last)),
-            None => Err(AttesterError::Argument {
-                what: "the choice of PCRs",
-                found: "none".to_owned(),
-                expected: "at least one",
-            }),
-        }
+        self.pcrs = choice_of_pcrs(pcrs)?;
+        Ok(self)
     }
 
     /// Adds the machine's boot event log to the evidence, and, where the chosen PCRs cover it, the run-time log.
@@ -152,34 +145,15 @@ impl Attester for TpmAttester {
         let ek = self.endorsement(&mut tpm)?;
         let pcrs = &self.pcrs;
         let mut part = tpm.with_primary(template::AK.to_vec(), |tpm, ak| {
-            for _ in 0..QUOTE_TRIES {
-                let values = tpm.read_pcrs(pcrs)?;
-                let (message, signature) = tpm.quote(ak.handle, pcrs, &binding.qualifying_data)?;
-                let read = digest(&SHA256, &values.values().flatten().copied().collect::<Vec<_>>());
-                // The digest of the quoted PCRs is the last field of TPMS_ATTEST (Part 2, 10.12.4 and 10.12.12).
-                if message.ends_with(read.as_ref()) {
-                    let items = [
-                        ("quote.msg", message),
-                        ("quote.sig", signature),
-                        ("ak.pub", ak.public.clone()),
-                        ("pcrs.json", pcrs_json(&values)?),
-                    ];
-                    return Ok(EvidencePart::new(Tee::Tpm, items));
-                }
-            }
-            Err(AttesterError::Unsteady { tries: QUOTE_TRIES })
+            let mut part = quoted(tpm, ak.handle, pcrs, &binding.qualifying_data)?;
+            part.items.insert("ak.pub".to_owned(), ak.public.clone());
+            Ok(part)
         })?;
         part.items.insert("ek.pub".to_owned(), ek.public);
         if let Some(certificate) = ek.certificate {
             part.items.insert(self.ek.certificate_item().to_owned(), certificate);
         }
-        // Read after the quote: a log may be ahead of its PCR, never behind it.
-        if let Some(logs) = &mut self.logs {
-            part.items.extend(logs.boot()?);
-            if self.pcrs.contains(&RUN_TIME_PCR) {
-                part.items.extend(logs.run_time()?);
-            }
-        }
+        add_logs(&mut self.logs, &self.pcrs, &mut part)?;
         Ok(Evidence::single(part))
     }
 
@@ -203,6 +177,45 @@ impl Attester for TpmAttester {
             })
         })
     }
+}
+
+/// Adds the logs that explain a quote. They are read after it: a log may be ahead of its PCR, never behind it.
+fn add_logs(logs: &mut Option<EventLogs>, pcrs: &BTreeSet<u8>, part: &mut EvidencePart) -> Result<(), AttesterError> {
+    if let Some(logs) = logs {
+        part.items.extend(logs.boot()?);
+        if pcrs.contains(&RUN_TIME_PCR) {
+            part.items.extend(logs.run_time()?);
+        }
+    }
+    Ok(())
+}
+
+fn choice_of_pcrs(pcrs: impl IntoIterator<Item = u8>) -> Result<BTreeSet<u8>, AttesterError> {
+    let pcrs: BTreeSet<u8> = pcrs.into_iter().collect();
+    match pcrs.last() {
+        Some(last) if *last < PCR_COUNT => Ok(pcrs),
+        Some(last) => Err(pcr_out_of_range(*last)),
+        None => Err(AttesterError::Argument {
+            what: "the choice of PCRs",
+            found: "none".to_owned(),
+            expected: "at least one",
+        }),
+    }
+}
+
+/// A quote by a key, and the values that it covers: taken again where a PCR changed between reading and quoting.
+fn quoted(tpm: &mut Tpm, ak: u32, pcrs: &BTreeSet<u8>, data: &[u8]) -> Result<EvidencePart, AttesterError> {
+    for _ in 0..QUOTE_TRIES {
+        let values = tpm.read_pcrs(pcrs)?;
+        let (message, signature) = tpm.quote(ak, pcrs, data)?;
+        let read = digest(&SHA256, &values.values().flatten().copied().collect::<Vec<_>>());
+        // The digest of the quoted PCRs is the last field of TPMS_ATTEST (Part 2, 10.12.4 and 10.12.12).
+        if message.ends_with(read.as_ref()) {
+            let items = [("quote.msg", message), ("quote.sig", signature), ("pcrs.json", pcrs_json(&values)?)];
+            return Ok(EvidencePart::new(Tee::Tpm, items));
+        }
+    }
+    Err(AttesterError::Unsteady { tries: QUOTE_TRIES })
 }
 
 /// The PCR values as evidence folders hold them: bank, index, hexadecimal value.

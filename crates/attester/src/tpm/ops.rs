@@ -9,6 +9,7 @@ use super::command::{Command, Reader, ResponseError, response};
 use super::transport::{Connection, Transport};
 use crate::AttesterError;
 
+const RH_OWNER: u32 = 0x4000_0001;
 const RH_NULL: u32 = 0x4000_0007;
 const RH_ENDORSEMENT: u32 = 0x4000_000b;
 const ALG_SHA256: u16 = 0x000b;
@@ -104,15 +105,32 @@ impl Tpm {
         if attributes & NV_AUTHREAD == 0 || size > MAX_CERTIFICATE {
             return Ok(None);
         }
+        let data = self.read_nv(index, index, size)?;
+        Ok(der_length(&data).and_then(|length| data.get(..length)).map(<[u8]>::to_vec))
+    }
+
+    /// What the platform's owner may read of an NV index; none where there is no such index.
+    pub(super) fn read_owners(&mut self, index: u32) -> Result<Option<Vec<u8>>, AttesterError> {
+        let public = Command::new("TPM2_NV_ReadPublic", 0x169).handle(index);
+        match self.run(&public, false, parse::nv_public) {
+            Ok((_, (_, size))) => self.read_nv(RH_OWNER, index, size).map(Some),
+            Err(AttesterError::Refused { code, .. }) if code.is_no_such_handle() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first `size` bytes of an NV index, by the empty password of `authority`.
+    fn read_nv(&mut self, authority: u32, index: u32, size: u16) -> Result<Vec<u8>, AttesterError> {
         let mut data = Vec::new();
         let mut offset = 0;
         while offset < size {
             let piece = NV_PIECE.min(size - offset);
-            let read = Command::new("TPM2_NV_Read", 0x14e).with_password(index).handle(index).u16(piece).u16(offset);
+            let read =
+                Command::new("TPM2_NV_Read", 0x14e).with_password(authority).handle(index).u16(piece).u16(offset);
             data.extend(self.run(&read, false, parse::sized)?.1);
             offset += piece;
         }
-        Ok(der_length(&data).and_then(|length| data.get(..length)).map(<[u8]>::to_vec))
+        Ok(data)
     }
 
     /// Opens a credential. The EK's policy is PolicySecret over the endorsement hierarchy, whose password is empty.
@@ -164,6 +182,12 @@ impl Tpm {
 
     fn flush(&mut self, handle: u32) -> Result<(), AttesterError> {
         self.run(&Command::new("TPM2_FlushContext", 0x165).u32(handle), false, parse::nothing).map(|_| ())
+    }
+
+    /// Runs a command that this crate needs for making a TPM alone.
+    #[cfg(test)]
+    pub(super) fn do_it(&mut self, command: &Command) {
+        self.run(command, false, parse::nothing).unwrap();
     }
 
     /// Sends a command, again where the TPM asks for that, and reads the answer with `parse`.
