@@ -81,6 +81,11 @@ pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HCLA")
 }
 
+/// The body of a fuzz target: reads bytes as an HCL report and as runtime data. Returns of how many of them they are one.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    [HclReport::read(bytes).is_ok(), RuntimeData::read(bytes).is_some()].into_iter().filter(|read| *read).count()
+}
+
 fn read<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<(HclReport<'a>, RuntimeData), Stop> {
     let checks = &mut findings.checks;
     let Some(bytes) = part.item(ITEM) else {

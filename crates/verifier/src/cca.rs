@@ -72,6 +72,18 @@ pub(crate) fn looks_like_token(bytes: &[u8]) -> bool {
     token::looks_like_collection(bytes)
 }
 
+/// The body of a fuzz target: reads bytes as a collection, as the claims of either token, and as trust anchors. Returns of how
+/// many of them they are one.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    let read = [
+        token::split(bytes).is_some(),
+        Platform::read(bytes).is_ok(),
+        Realm::read(bytes).is_ok(),
+        Anchor::read_all(bytes).is_some(),
+    ];
+    read.into_iter().filter(|read| *read).count()
+}
+
 fn platform_signature(
     input: &Input<'_>,
     message: &Sign1<'_>,

@@ -40,16 +40,16 @@
 )]
 
 mod appraise;
-mod azure;
+pub mod azure;
 mod cause;
 mod cbor;
-mod cca;
+pub mod cca;
 mod check;
 mod cose;
 pub mod dcap;
 pub mod files;
-mod nitro;
-mod nvidia;
+pub mod nitro;
+pub mod nvidia;
 mod path;
 mod policy;
 mod profile;

@@ -70,6 +70,11 @@ pub(crate) fn looks_like_document(bytes: &[u8]) -> bool {
     message.first() == Some(&0x84) && message.windows(FIELD.len()).any(|window| window == FIELD)
 }
 
+/// The body of a fuzz target: reads bytes as an envelope and as a document. Returns of how many of them they are one.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    [Sign1::read(bytes).is_ok(), Document::read(bytes).is_ok()].into_iter().filter(|read| *read).count()
+}
+
 fn read_message<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Sign1<'a>, Stop> {
     let checks = &mut findings.checks;
     let Some(bytes) = part.item(ITEM) else {

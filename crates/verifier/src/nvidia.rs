@@ -121,6 +121,12 @@ pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
     report::looks_like_report(bytes)
 }
 
+/// The body of a fuzz target: reads bytes as a report and as a firmware's identity. Returns of how many of them they are one.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    let read = [Report::read(bytes).is_ok(), CompositeDeviceId::from_der(bytes).is_ok()];
+    read.into_iter().filter(|read| *read).count()
+}
+
 fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report<'a>, Stop> {
     let Some(bytes) = part.item(REPORT) else {
         let rule = ("nvidia.report.present", Cause::FormatMalformed, SPDM);

@@ -12,8 +12,10 @@ mod common;
 use std::time::Duration;
 
 use burgrave_types::{Tee, Timestamp};
-use burgrave_verifier::{Cause, Expected, Input, Roots, Verdict, Verification, verify};
+use burgrave_verifier::{Cause, Expected, Input, Roots, Verdict, Verification, azure, cca, nitro, nvidia, verify};
 use common::{Case, collection, packaged};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 /// Every accepted row of a TEE: the packaged ones, and those of the collection.
 fn accepted(tee: Tee) -> Vec<(String, Case)> {
@@ -161,5 +163,40 @@ fn a_gpus_report_is_refused_altered_cut_lengthened_early_and_elsewhere() {
             let swapped = case.with("chain.pem", |bytes| *bytes = chain).verify();
             refused(id, "another GPU's chain", &swapped, &[Cause::SignatureInvalid]);
         }
+    }
+}
+
+type Decoder = fn(&[u8]) -> usize;
+
+/// The decoders with the packaged files that each of them reads as exactly one thing.
+const DECODERS: [(Decoder, &str); 5] = [
+    (nitro::fuzz_decode, "nitro/prod-2025-public-key/document.cose"),
+    (azure::fuzz_decode, "az-vtpm/az-cvm-vtpm/hcl-report-tdx.bin"),
+    (cca::fuzz_decode, "cca/token-02/token.cbor"),
+    (cca::fuzz_decode, "cca/token-02/trust-anchor.json"),
+    (nvidia::fuzz_decode, "nvidia-gpu/hopper-sample/report.bin"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn decoders_take_any_bytes_and_any_mutation(
+        which in 0..DECODERS.len(),
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut in any::<prop::sample::Index>(),
+        bytes in vec(any::<u8>(), 0..2000),
+    ) {
+        let (decode, file) = DECODERS[which];
+        let mut genuine = std::fs::read(packaged().0.join(file)).unwrap();
+        prop_assert_eq!(decode(&genuine), 1);
+        for (at, byte) in flips {
+            let at = at.index(genuine.len());
+            genuine[at] = byte;
+        }
+        decode(&genuine);
+        genuine.truncate(cut.index(genuine.len()));
+        decode(&genuine);
+        prop_assert_eq!(decode(&bytes), 0);
     }
 }
