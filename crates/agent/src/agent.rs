@@ -262,9 +262,14 @@ impl Agent {
     /// At most 16 wait; more are refused.
     ///
     /// # Errors
-    /// `unavailable` when the agent is stopped.
+    /// `unavailable` when the agent is stopped, `revoked` when its access was ended.
     pub async fn accept(&self) -> Result<(SpiffeId, ChannelStream), Problem> {
-        let stream = self.0.incoming.lock().await.recv().await.ok_or_else(stopped)?;
+        let mut watch = self.watch();
+        let over = |status: &Status| matches!(status.state, AgentState::Stopped | AgentState::Revoked);
+        let stream = tokio::select! {
+            stream = async { self.0.incoming.lock().await.recv().await } => stream.ok_or_else(stopped)?,
+            _ = watch.wait_for(over) => return Err(self.0.shared.why_not()),
+        };
         Ok((stream.peer().clone(), stream))
     }
 

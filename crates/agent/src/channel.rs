@@ -142,7 +142,8 @@ impl Outer {
 /// A byte stream to one instance of another enclave.
 ///
 /// Bytes are protected end to end; the node that relays them sees ciphertext and sizes. Shutting down the write side tells
-/// the peer that no more comes, and its reads end there; dropping the stream ends both directions. A stream that is cut
+/// the peer that no more comes, and its reads end there; dropping the stream ends both directions, and the peer is told of an
+/// error if bytes were still waiting for its credit (shut down first to wait for them). A stream that is cut
 /// (by the node, when a policy changes or a side loses its standing; by a side; with the link) fails from then on with
 /// [`io::ErrorKind::ConnectionAborted`] around the [`Problem`], and what had arrived and was not read is gone.
 pub struct ChannelStream {

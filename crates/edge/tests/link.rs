@@ -331,6 +331,17 @@ async fn a_receiver_that_does_not_read_stops_its_sender_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_channel_is_told_when_none_can_come_any_more() {
+    let world = World::new().await;
+    let (api, ledger) = (world.attested(API, "api-1").await, world.attested(LEDGER, "ledger-1").await);
+    let instance = api.status().instance.unwrap();
+    let (accepted, ()) = within(async { tokio::join!(api.accept(), world.revoke(instance)) }).await;
+    assert_eq!(accepted.unwrap_err().code, ProblemCode::Revoked);
+    ledger.stop();
+    assert_eq!(within(ledger.accept()).await.unwrap_err().code, ProblemCode::Unavailable);
+}
+
+#[tokio::test]
 async fn a_peer_that_is_not_there_is_named_as_such() {
     let world = World::new().await;
     let api = world.attested(API, "api-1").await;
