@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::claims::{HexBytes, ReferenceValue};
-use burgrave_types::{Claims, ReferenceDigest};
+use burgrave_types::{Claims, ReferenceDigest, Tee};
 use serde::Serialize;
 
 /// The outcome of comparing claims with a registration's reference values.
@@ -37,7 +37,7 @@ pub struct Difference {
 }
 
 /// Finds the first release whose reference value the claims match. A reference value that names nothing but a TEE matches
-/// nothing. `references` are those that accept: which state of a release does so is the caller's to know.
+/// nothing, nor does one of an Azure machine that names neither measurement nor signer of its paravisor. `references` are those that accept: which state of a release does so is the caller's to know.
 ///
 /// ```
 /// use burgrave_types::claims::{Claims, ReferenceValue};
@@ -53,7 +53,7 @@ pub struct Difference {
 pub fn appraise<'a>(claims: &Claims, references: impl IntoIterator<Item = (&'a str, &'a ReferenceValue)>) -> Appraisal {
     let mut nearest: Option<Vec<Difference>> = None;
     for (release, reference) in references {
-        if reference.is_empty() {
+        if reference.is_empty() || leaves_paravisor_open(reference) {
             continue;
         }
         let found = differences(claims, release, reference);
@@ -72,6 +72,12 @@ pub fn reference_digest(reference: &ReferenceValue) -> ReferenceDigest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, &reference.canonical_bytes()).as_ref());
     ReferenceDigest::from_bytes(bytes)
+}
+
+/// An Azure machine's PCRs are its paravisor's word. Whoever runs a machine of the same hardware can write such words, so
+/// that a reference value which names neither what was launched nor who signed it would accept anybody's.
+fn leaves_paravisor_open(reference: &ReferenceValue) -> bool {
+    reference.tee == Tee::AzVtpm && reference.measurement.is_none() && reference.signer.is_none()
 }
 
 fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Vec<Difference> {
@@ -109,8 +115,6 @@ fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Ve
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use burgrave_types::Tee;
 
     use super::*;
 
@@ -167,6 +171,20 @@ mod tests {
         let empty =
             ReferenceValue { measurement: None, signer: None, registers: BTreeMap::new(), config: None, ..reference() };
         assert_eq!(appraise(&claims(), [("v1", &empty)]), Appraisal::Unmatched { differences: Vec::new() });
+    }
+
+    #[test]
+    fn registers_of_an_azure_machine_count_only_beside_its_paravisor() {
+        let claims = Claims { tee: Tee::AzVtpm, ..claims() };
+        let registers =
+            ReferenceValue { tee: Tee::AzVtpm, measurement: None, signer: None, product_id: None, ..reference() };
+        assert_eq!(appraise(&claims, [("v1", &registers)]), Appraisal::Unmatched { differences: Vec::new() });
+        for whole in [
+            ReferenceValue { measurement: Some(HexBytes(vec![0xaa])), ..registers.clone() },
+            ReferenceValue { signer: Some(HexBytes(vec![0xbb])), ..registers.clone() },
+        ] {
+            assert!(matches!(appraise(&claims, [("v1", &whole)]), Appraisal::Matched { .. }));
+        }
     }
 
     #[test]

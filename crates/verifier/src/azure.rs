@@ -5,6 +5,10 @@
 //! vTPM's attestation key → that key signed the quote → the quote carries the challenger's bytes and covers the PCRs. The
 //! paravisor (HCL) makes vTPM and runtime data; it is part of what the hardware measured.
 //!
+//! All of this says that *a* paravisor vouches for the vTPM; that it is Azure's the launch measurement says, or its signer
+//! (the ID key digest of an SEV-SNP report). A reference value that names neither matches nothing ([`crate::appraise`]).
+//! Only the paravisor runs at VMPL 0; whatever the profile takes elsewhere, a report of another level is no paravisor's.
+//!
 //! Layout: Microsoft, *Azure confidential VM guest attestation: report format* (HCL report in the vTPM's NV index 0x01400001);
 //! the rest as in [`crate::snp`], [`crate::dcap`] and [`crate::tpm`].
 //!
@@ -68,6 +72,13 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     };
     describe(&report, &runtime, Some(&quote), findings);
     outcome?;
+    let privilege = findings.claims.as_ref().and_then(|claims| claims.privilege).unwrap_or(0);
+    findings.checks.fatal(
+        ("azure.paravisor.privilege", Cause::Privilege, "AMD 56860, VMPL; Azure paravisor, VMPL 0"),
+        privilege == 0,
+        "a report that the paravisor asked for, at VMPL 0",
+        format_args!("VMPL {privilege}"),
+    );
     quote.verify(findings)?;
     // Only now are the values more than their bringer's word.
     if covered && let Some(claims) = &mut findings.claims {

@@ -206,6 +206,17 @@ fn judge(part: &EvidencePart, expected: Expected<'_>) -> Verification {
     judge_under(&AUTHORITY.ark, part, expected)
 }
 
+fn judge_by(profile: &Profile, part: &EvidencePart) -> Verification {
+    verify(&Input {
+        part,
+        endorsements: &Endorsements::default(),
+        roots: &Roots::only([&AUTHORITY.ark]).unwrap(),
+        profile,
+        expected: Expected::Nonce(NONCE),
+        at: "2026-03-01T00:00:00Z".parse().unwrap(),
+    })
+}
+
 fn judge_under(root: &[u8], part: &EvidencePart, expected: Expected<'_>) -> Verification {
     let at: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
     verify(&Input {
@@ -302,6 +313,9 @@ fn the_hardware_report_is_held_to_its_own_rules() {
     let mut machine = Machine::new();
     machine.report[0x30] = 2;
     machine.refused(Cause::Privilege);
+    // A guest's own report is no paravisor's, whatever a profile takes.
+    let profile = Profile { max_vmpl: 3, ..Profile::default() };
+    assert_eq!(judge_by(&profile, &machine.part()).cause, Some(Cause::Privilege));
     let mut machine = Machine::new();
     machine.finish = |part| drop(part.items.remove("vcek.der"));
     machine.refused(Cause::ChainUntrusted);
