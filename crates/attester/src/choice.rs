@@ -109,7 +109,8 @@ pub enum AttesterSpec {
     Auto,
     /// `gramine`.
     Gramine,
-    /// `configfs-tsm`, with `,privlevel=<0 to 3>` where the report shall show another privilege level than the kernel's lowest.
+    /// `configfs-tsm`, with `,privlevel=<0 to 3>` where the report shall show another privilege level than the kernel's
+    /// lowest.
     ConfigfsTsm {
         /// The privilege level.
         privilege_level: Option<u8>,
@@ -146,20 +147,23 @@ pub struct TpmSpec {
 
 /// What is expected of the text, for errors and help.
 const EXPECTED: &str = "`auto`, `configfs-tsm[,privlevel=<0 to 3>]`, `sev-guest[,vmpl=<0 to 3>]`, `nsm`, `gramine`, \
-     `az-vtpm[,pcrs=<index>+<index>…]`, `tpm[:<device>|:unix:<socket>|:<ip>:<port>][,pcrs=<index>+<index>…][,ek=rsa|ecc]`, or `simulated:<code name>` in a dev domain";
+     `az-vtpm[,pcrs=<index>+<index>…]`, \
+     `tpm[:<device>|:unix:<socket>|:<ip>:<port>][,pcrs=<index>+<index>…][,ek=rsa|ecc]`, \
+     or `simulated:<code name>` in a dev domain";
 
 impl AttesterSpec {
     /// Opens the attester on this machine.
     ///
     /// # Errors
-    /// [`AttesterError::Absent`] where the interface is not there, [`AttesterError::NoTee`] where `auto` finds none. `auto` passes
-    /// over what is absent, but not over what is there and fails: a TEE that may not be used is not silently replaced by a
-    /// weaker one.
+    /// [`AttesterError::Absent`] where the interface is not there, [`AttesterError::NoTee`] where `auto` finds none. `auto`
+    /// passes over what is absent, but not over what is there and fails: a TEE that may not be used is not silently replaced
+    /// by a weaker one.
     pub fn open(&self) -> Result<Box<dyn Attester>, AttesterError> {
         self.open_below("/".as_ref())
     }
 
-    /// As [`AttesterSpec::open`], with the kernel's files below `root`. A path that the specification itself names stays as it is.
+    /// As [`AttesterSpec::open`], with the kernel's files below `root`. A path that the specification itself names stays as it
+    /// is.
     ///
     /// # Errors
     /// As [`AttesterSpec::open`].
@@ -194,8 +198,8 @@ impl TpmSpec {
         Self { transport, pcrs: None, ek: EkKind::Rsa2048 }
     }
 
-    /// The attester; a TPM is reached for only when it is asked for evidence. The logs of a machine belong to the TPM that is a
-    /// device of it.
+    /// The attester; a TPM is reached for only when it is asked for evidence. The logs of a machine belong to the TPM that is
+    /// a device of it.
     fn attester(&self, root: &Path) -> Result<TpmAttester, AttesterError> {
         let mut attester = TpmAttester::new(self.transport.clone()).with_ek(self.ek);
         if let Some(pcrs) = &self.pcrs {

@@ -121,7 +121,7 @@ pub enum AttesterError {
     },
     /// Somebody else used the interface at the same time, again and again.
     #[error(
-        "another program changed the request in `{at}` during each of {tries} tries; find it and let it use an entry of its own"
+        "another program changed the request in `{at}` during each of {tries} tries; let it use an entry of its own"
     )]
     Interfered {
         /// The path.
@@ -131,7 +131,7 @@ pub enum AttesterError {
     },
     /// The evidence does not carry what was asked for.
     #[error(
-        "the {tee} evidence from `{at}` covers other report data than it was asked for; another program may be using the interface"
+        "the {tee} evidence from `{at}` covers other report data than asked for; another program may use the interface"
     )]
     NotBound {
         /// The TEE.
@@ -140,9 +140,7 @@ pub enum AttesterError {
         at: String,
     },
     /// The kernel names a TEE that this program does not know.
-    #[error(
-        "the kernel's TEE driver is `{provider}`, which this release does not know; expected sev_guest, tdx_guest or arm_cca_guest"
-    )]
+    #[error("the kernel's TEE driver is `{provider}`; this release knows sev_guest, tdx_guest and arm_cca_guest")]
     Provider {
         /// What the kernel named.
         provider: String,

@@ -2,9 +2,10 @@
 //!
 //! An [`Attester`] asks the TEE it runs in to vouch for the bytes of a [`BindingData`], and hands back the evidence as
 //! named items, under the names that evidence folders and `burgrave-verifier` use. [`TpmAttester`] speaks to a TPM 2.0 by
-//! raw commands over a device or a socket; [`ConfigfsTsm`], [`SevGuestAttester`], [`NsmAttester`] and [`GramineAttester`] ask
-//! the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`AzureAttester`] asks Azure's
-//! paravisor through its vTPM; [`SimulatedAttester`] is software that pretends, for `dev` domains. An [`AttesterSpec`] chooses among them, by name or by [`detect`].
+//! raw commands over a device or a socket; [`ConfigfsTsm`], [`SevGuestAttester`], [`NsmAttester`] and [`GramineAttester`]
+//! ask the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`AzureAttester`] asks
+//! Azure's paravisor through its vTPM; [`SimulatedAttester`] is software that pretends, for `dev` domains. An
+//! [`AttesterSpec`] chooses among them, by name or by [`detect`].
 //!
 //! What goes into the binding (genesis, enclave, nonce, exporter, keys) is the caller's, in `burgrave-seal`; whether the
 //! evidence is to be believed is the verifier's. Calls block: an asynchronous caller gives them a thread of their own.
@@ -18,9 +19,9 @@
 //! # Ok::<(), burgrave_attester::AttesterError>(())
 //! ```
 //!
-//! Threat notes: answers of a TPM, a firmware or a driver are parsed as hostile input (bounded, nothing allocated by a length
-//! that the answer does not hold), since the host may stand between. Evidence that does not carry the binding that was asked
-//! for is never handed on. No key is held here: the TPM keeps its own, and the simulated TEE's key is
+//! Threat notes: answers of a TPM, a firmware, a driver or a metadata service are parsed as hostile input (bounded, nothing
+//! allocated by a length that the answer does not hold), since the host may stand between. Evidence that does not carry the
+//! binding that was asked for is never handed on. No key is held here: the TPM keeps its own, and the simulated TEE's key is
 //! public and worthless. A TPM alone protects nothing from whoever is root after boot.
 
 mod bound;

@@ -1,7 +1,7 @@
 //! The kernel's logs of what was measured: they explain registers, which the evidence itself vouches for.
 //!
-//! What is not there, or not for this user's eyes, is left out: evidence is whole without it, and a verifier that wants the log
-//! says so.
+//! What is not there, or not for this user's eyes, is left out: evidence is whole without it, and a verifier that wants the
+//! log says so.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -242,7 +242,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_logs_never_panic_and_whole_ones_stay_whole(bytes: Vec<u8>, sizes in prop::collection::vec(0usize..200, 0..5)) {
+        fn arbitrary_logs_never_panic_and_whole_ones_stay_whole(
+            bytes: Vec<u8>,
+            sizes in prop::collection::vec(0usize..200, 0..5),
+        ) {
             fuzz_run_time_log(&bytes);
             let whole: Vec<u8> = sizes.into_iter().flat_map(|size| entry("ima-ng", &vec![1; size])).collect();
             prop_assert_eq!(whole_entries([&whole[..], &[10, 0, 0]].concat()).unwrap(), whole);

@@ -171,7 +171,8 @@ impl<'a> Entry<'a> {
                     return Err(absent(format!("`{}` {why}", parent.display())));
                 }
                 Err(error) if error.raw_os_error() == Some(ENXIO) => {
-                    let why = "no TEE driver has registered; in a confidential guest, load sev-guest, tdx-guest or arm-cca-guest";
+                    let why = "no TEE driver has registered; in a confidential guest, load \
+                               sev-guest, tdx-guest or arm-cca-guest";
                     return Err(absent(why.to_owned()));
                 }
                 Err(error) => return Err(files::failed("make an entry in", parent, error, "")),
