@@ -91,6 +91,8 @@ impl SevGuestDevice for Driver {
         if certificates.len() > 0x4000 || !certificates.len().is_multiple_of(0x1000) {
             return Err(GuestFailure { error: io::Error::from_raw_os_error(EINVAL), exitinfo2: 0xff });
         }
+        // What a request that failed leaves behind means nothing.
+        certificates.fill(0xff);
         self.answer(request, response)?;
         certificates.fill(0);
         certificates[..self.certificates.len()].copy_from_slice(&self.certificates);
