@@ -189,7 +189,7 @@ impl Ending {
             None => self.advice.push(Advice {
                 detail: format!("the evidence of `{}` names no platform, so none could be barred", entry.record.id),
                 fix: format!(
-                    "to keep the same code from coming back, revoke its release: `burgrave release revoke {} {}`",
+                    "to keep the same code from coming back, revoke its release: `burgrave enclave revoke {} --release {}`",
                     entry.record.enclave_name, entry.record.release
                 ),
             }),

@@ -92,7 +92,7 @@ fn step(name: &EnclaveName, release: &Segment, from: ReleaseState, to: ReleaseSt
             ProblemCode::RequestInvalid,
             format!("the release `{name}@{release}` is not revoked by a change of state: a revocation does more"),
         )
-        .with_fix(format!("revoke it with `burgrave release revoke {name} {release}`"))),
+        .with_fix(format!("revoke it with `burgrave enclave revoke {name} --release {release}`"))),
         (from, to) => Err(Problem::new(
             ProblemCode::RequestInvalid,
             format!("the release `{name}@{release}` is {from} and cannot become {to}"),

@@ -95,7 +95,7 @@ pub(super) fn appraisal(enclave: &EnclaveName, verification: &Verification, diff
         expected: Some(one.expected.clone()),
         found: Some(one.found.clone()),
     }));
-    let fix = format!("run a released build, or register this one: `burgrave release add {enclave} …`");
+    let fix = format!("run a released build, or register this one: `burgrave enclave release add {enclave} …`");
     Refusal {
         problem: Box::new(
             Problem::new(ProblemCode::AttestationRejected, detail).with_cause("measurement.unknown").with_fix(fix),
