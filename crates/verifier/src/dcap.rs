@@ -93,9 +93,7 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
     let claims = claims::claims(quote, Some(&pck.pck.platform), &standing);
     findings.raw = claims::raw(quote, Some(&pck.pck), Some(collateral.get()), Some(&standing));
     let checks = &mut findings.checks;
-    let numbers = collateral.numbers();
-    let (floor, number) =
-        (input.profile.dcap.min_tcb_evaluation_number, numbers.tcb_evaluation.min(numbers.qe_evaluation));
+    let (floor, number) = (input.profile.dcap.min_tcb_evaluation_number, collateral.get().evaluation_number());
     checks.fatal(
         ("dcap.tcb.evaluation", Cause::TcbStatus, "profile, dcap.min_tcb_evaluation_number"),
         number >= floor,
@@ -189,16 +187,23 @@ fn vouchers(
     checks.append(&collateral.checks);
     collateral.fits(tee, &pck, checks)?;
     let mut own = Checks::default();
-    let verified = pck.verify(input.roots, &mut own).and_then(|verified| {
+    let verified = pck.verify(input.roots, &collateral, &mut own).and_then(|verified| {
         collateral.has_not_revoked(&pck, &mut own)?;
         Ok(verified)
     });
     let own = own.into_vec();
     checks.append(&own);
     let (windows, root) = verified?;
-    let pck = Arc::new(VerifiedPck { pck, checks: own, windows, root, crl_ids: collateral.crl_ids });
+    let pck = Arc::new(VerifiedPck {
+        chain: quote.pck_chain.to_vec(),
+        pck,
+        checks: own,
+        windows,
+        root,
+        crl_ids: collateral.crl_ids,
+    });
     if let Some(cache) = cache {
-        cache.keep(quote.pck_chain, Arc::clone(&pck));
+        cache.keep(Arc::clone(&pck));
     }
     Ok((pck, collateral))
 }
@@ -292,8 +297,8 @@ fn binding(expected: crate::Expected<'_>, quote: &Quote<'_>, checks: &mut Checks
     checks.fatal(
         ("dcap.report_data", cause, "Intel SDM, REPORTDATA"),
         passed,
-        format_args!("{}, then zeros to 64 bytes", hex::encode(bytes)),
-        hex::encode(carried),
+        format_args!("{}, then zeros to 64 bytes", claims::hex_text(bytes)),
+        claims::hex_text(carried),
     );
 }
 

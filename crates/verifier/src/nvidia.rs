@@ -14,7 +14,6 @@ mod report;
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, EvidencePart, Tee};
 use const_oid::ObjectIdentifier;
@@ -106,10 +105,9 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         .and_then(|first| input.roots.anchors_of(Vendor::Nvidia).find(|anchor| first.is_issued_by_name_of(anchor)));
     ders.splice(0..0, above.map(Certificate::der));
     let path = path::verify(&ders, &CHAIN, input, findings)?;
-    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &path.key);
     findings.checks.need_that(
         ("nvidia.signature", Cause::SignatureInvalid, "DMTF DSP0274 1.1, MEASUREMENTS (signature)"),
-        key.verify(report.signed, report.signature).is_ok(),
+        path.verifies(report.signed, report.signature),
         "an ECDSA P-384 signature of the certificate's key over request and response",
         "a signature that does not verify",
     )?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use burgrave_types::Timestamp;
 use x509_cert::ext::pkix::KeyUsages;
 
@@ -40,14 +41,21 @@ pub(crate) struct Rules {
 /// A path whose names, constraints and signatures hold, up to a certificate that came from the roots.
 #[derive(Debug)]
 pub(crate) struct Path {
-    /// The P-384 key at its end: an uncompressed point.
-    pub(crate) key: Vec<u8>,
+    /// The P-384 key at its end.
+    key: ParsedPublicKey,
     /// The subject of the certificate at its end.
     pub(crate) subject: String,
     /// The first instant at which all of it is valid.
     from: Timestamp,
     /// The last one.
     until: Timestamp,
+}
+
+impl Path {
+    /// Whether the key at its end signed `message`: ECDSA with SHA-384, r and s in the curve's width.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify_sig(message, signature).is_ok()
+    }
 }
 
 /// Paths by the SHA-256 of all their certificates, the root's included: what such a digest names never changes.
@@ -191,24 +199,24 @@ fn read(chain: &[&[u8]], rules: &Rules, findings: &mut Findings) -> Result<(Path
         .enumerate()
         .find(|(index, authority)| !authority.is_authority(below(*index)))
         .map(|(_, it)| it);
-    let signs = !leaf.claims_authority()
+    let may_sign = !leaf.claims_authority()
         && leaf.allows(KeyUsages::DigitalSignature)
         && leaf.key_algorithm() == (EC_PUBLIC_KEY, Some(SECP384R1));
-    let misplaced = misplaced
-        .or_else(|| certificates.iter().find(|certificate| certificate.has_unknown_critical_extension()))
-        .or_else(|| (!signs).then_some(leaf));
-    checks.need(
-        (rules.constraints, Cause::ChainConstraint, USAGE),
-        misplaced.is_none(),
-        CONSTRAINTS,
-        misplaced.map_or_else(|| "as expected".to_owned(), Certificate::subject),
-    )?;
+    let key = if may_sign { ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, leaf.key()).ok() } else { None };
+    let misplaced =
+        misplaced.or_else(|| certificates.iter().find(|certificate| certificate.has_unknown_critical_extension()));
+    let rule = (rules.constraints, Cause::ChainConstraint, USAGE);
+    let key = match (misplaced, key) {
+        (None, Some(key)) => key,
+        (misplaced, _) => return Err(checks.stop(rule, CONSTRAINTS, misplaced.unwrap_or(leaf).subject())),
+    };
+    checks.record(rule, true, true, CONSTRAINTS, "as expected");
     let validity = certificates.iter().map(Certificate::validity);
     let (from, until) = validity.fold(
         (Timestamp::from_unix_secs(i64::MIN / 1000), Timestamp::from_unix_secs(i64::MAX / 1000)),
         |(from, until), (first, last)| (from.max(first), until.min(last)),
     );
-    Ok((Path { key: leaf.key().to_vec(), subject: leaf.subject(), from, until }, certificates))
+    Ok((Path { key, subject: leaf.subject(), from, until }, certificates))
 }
 
 fn digest_of(chain: &[&[u8]]) -> [u8; 32] {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::Timestamp;
 
 use super::chain::Window;
@@ -18,7 +17,7 @@ use crate::{Check, Roots};
 const COLLATERALS: usize = 256;
 const PLATFORMS: usize = 4096;
 
-/// Verified collateral by platform kind, and verified PCK chains by SHA-256. Safe to share; put it into
+/// Verified collateral by platform kind, and verified PCK chains by their bytes. Safe to share; put it into
 /// [`Endorsements::dcap`](crate::Endorsements::dcap).
 ///
 /// Collateral that is added is kept if none of its numbers is below those of what is there. A PCK chain counts only under
@@ -26,7 +25,7 @@ const PLATFORMS: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Cache {
     collateral: Mutex<HashMap<CollateralId, Arc<VerifiedCollateral>>>,
-    platforms: Mutex<HashMap<[u8; 32], Arc<VerifiedPck>>>,
+    platforms: Mutex<HashMap<[u8; 64], Arc<VerifiedPck>>>,
 }
 
 /// Collateral is older than what is known, and is not taken.
@@ -40,6 +39,8 @@ pub struct RolledBack;
 /// A PCK certificate under the revocation lists that it was held against.
 #[derive(Debug)]
 pub(super) struct VerifiedPck {
+    /// The chain as it came.
+    pub(super) chain: Vec<u8>,
     pub(super) pck: Pck,
     pub(super) checks: Vec<Check>,
     pub(super) windows: Vec<Window>,
@@ -91,13 +92,14 @@ impl Cache {
     }
 
     pub(super) fn platform(&self, chain: &[u8]) -> Option<Arc<VerifiedPck>> {
-        self.platforms.lock().unwrap_or_else(PoisonError::into_inner).get(&id(chain)).cloned()
+        let held = self.platforms.lock().unwrap_or_else(PoisonError::into_inner).get(&label(chain)).cloned();
+        held.filter(|held| held.chain == chain)
     }
 
-    pub(super) fn keep(&self, chain: &[u8], pck: Arc<VerifiedPck>) {
+    pub(super) fn keep(&self, pck: Arc<VerifiedPck>) {
         let mut held = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
         let end = |pck: &VerifiedPck| pck.windows.iter().map(Window::end).min().unwrap_or_default();
-        insert(&mut held, PLATFORMS, id(chain), pck, end);
+        insert(&mut held, PLATFORMS, label(&pck.chain), pck, end);
     }
 }
 
@@ -118,8 +120,12 @@ fn insert<K: Hash + Eq + Copy, V>(
     map.insert(key, value);
 }
 
-fn id(chain: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, chain).as_ref());
-    out
+/// What a chain is found by before it is compared: the text in which the first certificate's serial number stands. A digest
+/// over kilobytes would cost more than all other lookups together; chains that share a label take each other's place, no more.
+fn label(chain: &[u8]) -> [u8; 64] {
+    let mut label = [0; 64];
+    for (to, from) in label.iter_mut().zip(chain.iter().skip(40)) {
+        *to = *from;
+    }
+    label
 }

@@ -133,6 +133,11 @@ impl Collateral {
         &self.qe_identity.content
     }
 
+    /// The lower of the two numbers of TCB evaluation.
+    pub(super) fn evaluation_number(&self) -> u32 {
+        self.tcb_info().tcb_evaluation_data_number.min(self.qe_identity().tcb_evaluation_data_number)
+    }
+
     /// Verifies signers, signatures and revocation lists up to a pinned root. Whether it is valid at a given time is asked
     /// when it is used ([`VerifiedCollateral::valid`]).
     ///
@@ -157,8 +162,13 @@ impl Collateral {
         chain::is_issuing_authority(&self.pck_ca, &root, checks)?;
         is_signed_list(&self.root_crl, &root, checks)?;
         is_signed_list(&self.pck_crl, &self.pck_ca, checks)?;
-        self.tcb_info.verify("dcap.tcb_info", roots, &self.root_crl, checks)?;
-        self.qe_identity.verify("dcap.qe_identity", roots, &self.root_crl, checks)?;
+        is_signer(&self.tcb_info.signer, roots, &self.root_crl, checks)?;
+        self.tcb_info.verify("dcap.tcb_info.signature", checks)?;
+        // Intel signs both with one key.
+        if self.qe_identity.signer.der() != self.tcb_info.signer.der() {
+            is_signer(&self.qe_identity.signer, roots, &self.root_crl, checks)?;
+        }
+        self.qe_identity.verify("dcap.qe_identity.signature", checks)?;
         is_not_revoked(&self.pck_ca, &self.root_crl, checks)?;
         let (tcb_info, identity) = (&self.tcb_info.content, &self.qe_identity.content);
         let certificates = [&root, &self.pck_ca, &self.tcb_info.signer, &self.qe_identity.signer];
@@ -187,18 +197,7 @@ impl<T: for<'de> Deserialize<'de>> Signed<T> {
 }
 
 impl<T> Signed<T> {
-    fn verify(&self, name: &'static str, roots: &Roots, root_crl: &Crl, checks: &mut Checks) -> Result<(), Stop> {
-        chain::issued_by_root(&self.signer, roots, checks)?;
-        checks.need(
-            ("dcap.collateral.signer", Cause::CertificateKind, PCS),
-            self.signer.common_name().as_deref() == Some(SIGNER)
-                && self.signer.allows(KeyUsages::DigitalSignature)
-                && !self.signer.claims_authority()
-                && !self.signer.has_unknown_critical_extension(),
-            format_args!("`{SIGNER}`, for digital signatures and no authority"),
-            self.signer.subject(),
-        )?;
-        is_not_revoked(&self.signer, root_crl, checks)?;
+    fn verify(&self, name: &'static str, checks: &mut Checks) -> Result<(), Stop> {
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.signer.key());
         checks.need_that(
             (name, Cause::CollateralSignature, PCS),
@@ -248,6 +247,11 @@ impl VerifiedCollateral {
         &self.collateral
     }
 
+    /// The root that signed a PCK authority, where that is the one whose list is in the collateral.
+    pub(super) fn root_of(&self, authority: &Certificate) -> Option<&Certificate> {
+        (authority.der() == self.collateral.pck_ca.der()).then_some(&self.root)
+    }
+
     pub(super) fn is_under(&self, roots: &Roots) -> bool {
         roots.anchors_of(Vendor::Intel).any(|root| root.der() == self.root.der())
     }
@@ -261,24 +265,22 @@ impl VerifiedCollateral {
         let Collateral { id, qe_identity, tcb_info, pck_ca, .. } = &self.collateral;
         let rule = ("dcap.collateral.platform", Cause::CollateralMismatch, PCS);
         let identity = if tee == Tee::Tdx { "TD_QE" } else { "QE" };
-        checks.need(
-            rule,
-            id.tee == tee && qe_identity.content.id == identity,
-            format_args!("TCB info for {tee} and the identity of `{identity}`"),
-            format_args!("{} and `{}`", id.tee, qe_identity.content.id),
-        )?;
-        checks.need(
-            rule,
-            id.fmspc == pck.platform.fmspc && tcb_info.content.pce_id.0 == pck.platform.pce_id,
-            format_args!("FMSPC {}, PCEID {}", hex::encode(pck.platform.fmspc), hex::encode(pck.platform.pce_id)),
-            format_args!("FMSPC {}, PCEID {}", hex::encode(id.fmspc), hex::encode(tcb_info.content.pce_id.0)),
-        )?;
-        checks.need(
-            rule,
-            pck.authority().key() == pck_ca.key() && pck.leaf().is_issued_by_name_of(pck_ca),
-            format_args!("the revocation list of the PCK {} CA that issued the certificate", pck.ca),
-            format_args!("that of the PCK {} CA", id.ca),
-        )
+        let (fmspc, pce_id) = (pck.platform.fmspc, pck.platform.pce_id);
+        let (theirs, their_pce) = (id.fmspc, tcb_info.content.pce_id.0);
+        let stop = if id.tee != tee || qe_identity.content.id != identity {
+            let found = format!("{} and `{}`", id.tee, qe_identity.content.id);
+            (format!("TCB info for {tee} and the identity of `{identity}`"), found)
+        } else if theirs != fmspc || their_pce != pce_id {
+            let text =
+                |fmspc: [u8; 6], pce: [u8; 2]| format!("FMSPC {}, PCEID {}", hex::encode(fmspc), hex::encode(pce));
+            (text(fmspc, pce_id), text(theirs, their_pce))
+        } else if pck.authority().key() != pck_ca.key() || !pck.leaf().is_issued_by_name_of(pck_ca) {
+            let expected = format!("the revocation list of the PCK {} CA that issued the certificate", pck.ca);
+            (expected, format!("that of the PCK {} CA", id.ca))
+        } else {
+            return checks.need_that(rule, true, "collateral for this kind of platform", "");
+        };
+        Err(checks.stop(rule, stop.0, stop.1))
     }
 
     /// Whether neither the PCK certificate nor its authority is revoked.
@@ -310,6 +312,21 @@ impl CollateralNumbers {
             && number(&self.root_crl) >= number(&floor.root_crl)
             && number(&self.pck_crl) >= number(&floor.pck_crl)
     }
+}
+
+/// Whether a certificate is one of Intel's for TCB info and identities: issued by the root itself, for signatures alone.
+fn is_signer(signer: &Certificate, roots: &Roots, root_crl: &Crl, checks: &mut Checks) -> Result<(), Stop> {
+    chain::issued_by_root(signer, roots, checks)?;
+    checks.need(
+        ("dcap.collateral.signer", Cause::CertificateKind, PCS),
+        signer.common_name().as_deref() == Some(SIGNER)
+            && signer.allows(KeyUsages::DigitalSignature)
+            && !signer.claims_authority()
+            && !signer.has_unknown_critical_extension(),
+        format_args!("`{SIGNER}`, for digital signatures and no authority"),
+        signer.subject(),
+    )?;
+    is_not_revoked(signer, root_crl, checks)
 }
 
 fn is_signed_list(crl: &Crl, issuer: &Certificate, checks: &mut Checks) -> Result<(), Stop> {

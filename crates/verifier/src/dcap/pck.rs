@@ -9,6 +9,7 @@ use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode, Sequence};
 
 use super::chain::{self, Window};
+use super::collateral::VerifiedCollateral;
 use super::tcb::PlatformSvn;
 use crate::Cause;
 use crate::check::{Checks, Stop};
@@ -118,9 +119,20 @@ impl Pck {
     }
 
     /// Verifies that the certificate chains to a pinned root; returns when it is valid and which root that is.
-    pub(crate) fn verify(&self, roots: &Roots, checks: &mut Checks) -> Result<(Vec<Window>, Certificate), Stop> {
-        let root = chain::issued_by_root(&self.authority, roots, checks)?;
-        chain::is_issuing_authority(&self.authority, &root, checks)?;
+    pub(crate) fn verify(
+        &self,
+        roots: &Roots,
+        collateral: &VerifiedCollateral,
+        checks: &mut Checks,
+    ) -> Result<(Vec<Window>, Certificate), Stop> {
+        let root = match collateral.root_of(&self.authority) {
+            Some(verified) => verified.clone(),
+            None => {
+                let root = chain::issued_by_root(&self.authority, roots, checks)?;
+                chain::is_issuing_authority(&self.authority, &root, checks)?;
+                root
+            }
+        };
         checks.need_that(
             ("dcap.pck.chain", Cause::ChainSignature, chain::RFC_5280),
             self.leaf.is_issued_by_name_of(&self.authority) && self.leaf.is_ecdsa_signed_by(&self.authority),
