@@ -7,7 +7,10 @@ use burgrave_client::{Client, Context, Contexts};
 use burgrave_types::{GenesisHash, Problem, ProblemCode};
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{audit, channel, context, decision, domain, enclave, evidence, instance, key, policy};
+use crate::commands::{
+    audit, channel, context, data, decision, dev, domain, enclave, evidence, instance, key, node, policy,
+};
+use crate::demo;
 use crate::output::Format;
 
 /// The control plane of confidential computing, with an HSM as its root of trust.
@@ -26,14 +29,21 @@ pub(crate) struct Cli {
 const GLOBAL: &str = "Options of every command";
 
 const AFTER: &str = "\
-Exit codes: 0 done, 1 failure, 2 usage, 3 denied by policy, 4 log in first, 5 not found, 6 conflict, 7 attestation
-rejected, 8 unavailable. `docs/errors.md` explains every error code.
+Exit codes: 0 done, 1 failure, 2 usage, 3 denied by policy, 4 log in first, 5 not found,
+6 conflict, 7 attestation rejected, 8 unavailable. `docs/errors.md` explains every error code.
 
 New here? `burgrave dev` starts a node for trying things out and shows five commands to go on with.";
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Play the whole story on this machine, with real parts and simulated enclaves; a few seconds
+    Demo(demo::Demo),
+    /// Run a node for trying things out, logged in already
+    Dev(dev::Dev),
+    /// Make a domain, and run its node
+    #[command(subcommand)]
+    Node(node::Command),
     /// The trust domain: what names it, and whether a node belongs to it
     #[command(subcommand)]
     Domain(domain::Command),
@@ -55,6 +65,9 @@ pub(crate) enum Command {
     /// Named keys and keyspaces
     #[command(subcommand)]
     Key(key::Command),
+    /// Encrypt and decrypt as an instance of an enclave
+    #[command(subcommand)]
+    Data(data::Command),
     /// Channels between enclaves
     #[command(subcommand)]
     Channel(channel::Command),
@@ -67,6 +80,14 @@ pub(crate) enum Command {
     /// The nodes that you work with
     #[command(subcommand)]
     Context(context::Command),
+    /// Print a script that completes commands in a shell
+    Completion {
+        /// The shell: bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// An enclave of the demo: started by it, never by hand
+    #[command(hide = true)]
+    DemoAgent(demo::AgentArgs),
 }
 
 /// Which node to ask, and how to log in.
@@ -76,29 +97,34 @@ pub(crate) struct ServerArgs {
     #[arg(long, global = true, env = "BURGRAVE_CONTEXT", value_name = "NAME", help_heading = GLOBAL)]
     context: Option<String>,
     /// The node's address, `https://<host>:<port>`, instead of a context's
-    #[arg(long, global = true, value_name = "URL", requires = "genesis", conflicts_with = "context", help_heading = GLOBAL)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL", requires = "genesis", conflicts_with = "context", help_heading = GLOBAL)]
     server: Option<String>,
     /// The genesis hash of the domain that the node must belong to
-    #[arg(long, global = true, value_name = "HASH", help_heading = GLOBAL)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "HASH", help_heading = GLOBAL)]
     pub(crate) genesis: Option<GenesisHash>,
     /// A file with a bearer token, to log in at `--server`
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL, conflicts_with = "certificate")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", help_heading = GLOBAL, conflicts_with = "certificate")]
     token_file: Option<PathBuf>,
     /// A client certificate chain (PEM), to log in at `--server`
-    #[arg(long, global = true, value_name = "FILE", requires = "key", help_heading = GLOBAL)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", requires = "key", help_heading = GLOBAL)]
     certificate: Option<PathBuf>,
     /// The certificate's key (PKCS#8, PEM)
-    #[arg(long, global = true, value_name = "FILE", requires = "certificate", help_heading = GLOBAL)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", requires = "certificate", help_heading = GLOBAL)]
     key: Option<PathBuf>,
     /// How long to wait for an answer, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, help_heading = GLOBAL)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "SECONDS", default_value_t = 30, help_heading = GLOBAL)]
     timeout: u64,
 }
 
 impl ServerArgs {
     /// A client of the node that is meant: the one named here, or the current context's.
     pub(crate) fn client(&self) -> Result<Client, Problem> {
-        Ok(self.wanted()?.client()?.with_timeout(Duration::from_secs(self.timeout)))
+        Ok(self.wanted()?.client()?.with_timeout(self.timeout()))
+    }
+
+    /// How long an answer is waited for.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 
     /// The context that is meant.

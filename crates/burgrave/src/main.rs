@@ -20,6 +20,8 @@
 
 mod args;
 mod commands;
+mod demo;
+mod domain;
 mod output;
 
 use std::process::ExitCode;

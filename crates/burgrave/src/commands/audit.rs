@@ -8,6 +8,9 @@ use clap::{Args, Subcommand};
 use super::Outcome;
 use crate::output::{Output, Tone};
 
+/// Decisions that a node gives at once, at most.
+const MOST: usize = 1000;
+
 /// What can be done with the record.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -30,6 +33,9 @@ pub(crate) struct Tail {
     /// Denials alone
     #[arg(long)]
     denied: bool,
+    /// Administrators' own questions and changes as well
+    #[arg(long)]
+    all: bool,
     /// How many, at most
     #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 20)]
     lines: usize,
@@ -39,13 +45,17 @@ pub(crate) struct Tail {
 pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> Outcome {
     let Command::Tail(tail) = command;
     let events = if tail.follow { Some(client.events(None).await?) } else { None };
+    let all = tail.all || tail.operation == Some(Operation::Administer);
     let filter = DecisionFilter {
         enclave: tail.enclave,
         allowed: tail.denied.then_some(false),
         operation: tail.operation,
-        limit: tail.lines.max(1),
+        // What is left out is known here alone.
+        limit: if all { tail.lines.max(1) } else { MOST },
     };
-    let decisions = client.decisions(&filter).await?;
+    let mut decisions = client.decisions(&filter).await?;
+    decisions.retain(|decision| all || decision.operation != Operation::Administer);
+    decisions.truncate(tail.lines);
     if decisions.is_empty() && !tail.follow {
         output.say("Nothing was decided yet. What would be: burgrave can payments/api encrypt key/payments/pii");
     }

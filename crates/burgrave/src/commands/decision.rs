@@ -27,7 +27,7 @@ pub(crate) struct Can {
 /// A decision that fell.
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// Its id, `dec_…`; the latest one where it is not given
+    /// Its id, `dec_…`; the latest one about an enclave where it is not given
     decision: Option<DecisionId>,
 }
 
@@ -103,10 +103,11 @@ pub(crate) async fn why(why: Why, client: &Client, output: &Output) -> Outcome {
     })
 }
 
+/// The latest decision about an enclave: administrators' questions, this one among them, are decisions as well.
 async fn latest(client: &Client) -> Result<DecisionId, Problem> {
-    let latest = client.decisions(&DecisionFilter { limit: 1, ..DecisionFilter::default() }).await?;
-    latest.first().map(|decision| decision.id).ok_or_else(|| {
-        Problem::new(ProblemCode::NotFound, "nothing was decided yet")
+    let latest = client.decisions(&DecisionFilter { limit: 1000, ..DecisionFilter::default() }).await?;
+    latest.iter().find(|decision| decision.enclave.is_some()).map(|decision| decision.id).ok_or_else(|| {
+        Problem::new(ProblemCode::NotFound, "no enclave has asked for anything yet")
             .with_fix("ask how a decision would fall: `burgrave can payments/api encrypt key/payments/pii`")
     })
 }

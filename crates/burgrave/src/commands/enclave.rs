@@ -62,7 +62,7 @@ pub(crate) struct Create {
     /// How often it must attest: `30s`, `15m`, `1h`
     #[arg(long, value_name = "SPAN", default_value = "15m", value_parser = seconds)]
     reattest_every: u64,
-    /// For a TPM: the SHA-256 of an endorsement key (SubjectPublicKeyInfo) that is let in; may be given several times
+    /// For a TPM: the SHA-256 of the public area (`ek.pub`) of an endorsement key that is let in; may be given several times
     #[arg(long = "ek", value_name = "HEX")]
     ek_digests: Vec<HexBytes>,
     /// The name of the first release

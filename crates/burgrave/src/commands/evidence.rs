@@ -169,6 +169,7 @@ fn named_files(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
 
 fn unusable(what: &str, why: &str) -> Problem {
     Problem::new(ProblemCode::RequestInvalid, format!("{what} cannot be used: {why}"))
+        .with_fix("name another; `burgrave evidence verify --help` says what is expected")
 }
 
 fn report(verification: &Verification, at: Timestamp, output: &Output) -> String {

@@ -3,12 +3,15 @@
 pub(crate) mod audit;
 pub(crate) mod channel;
 pub(crate) mod context;
+pub(crate) mod data;
 pub(crate) mod decision;
+pub(crate) mod dev;
 pub(crate) mod domain;
 pub(crate) mod enclave;
 pub(crate) mod evidence;
 pub(crate) mod instance;
 pub(crate) mod key;
+pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod policy;
 pub(crate) mod reference;
@@ -19,8 +22,10 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use burgrave_types::{Problem, ProblemCode};
+use clap::CommandFactory;
 
 use crate::args::{Cli, Command};
+use crate::demo;
 use crate::output::{Failure, Output};
 
 /// What a command comes to.
@@ -30,6 +35,9 @@ pub(crate) type Outcome = Result<(), Failure>;
 pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
     let server = &cli.server;
     match cli.command {
+        Command::Demo(demo) => demo::run(demo, output).await,
+        Command::Dev(dev) => dev::run(dev, output).await,
+        Command::Node(command) => node::run(command, output).await,
         Command::Domain(command) => domain::run(command, server, output).await,
         Command::Status => status::run(&server.client()?, output).await,
         Command::Enclave(command) => enclave::run(command, &server.client()?, output).await,
@@ -38,10 +46,17 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Can(question) => decision::can(question, &server.client()?, output).await,
         Command::Why(question) => decision::why(question, &server.client()?, output).await,
         Command::Key(command) => key::run(command, &server.client()?, output).await,
+        Command::Data(command) => data::run(command, server, output).await,
         Command::Channel(command) => channel::run(command, &server.client()?, output).await,
         Command::Audit(command) => audit::run(command, &server.client()?, output).await,
         Command::Evidence(command) => evidence::run(command, output),
         Command::Context(command) => context::run(command, server, output),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "burgrave", &mut script);
+            output.data(&script)
+        }
+        Command::DemoAgent(arguments) => demo::agent(arguments).await,
     }
 }
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use burgrave_client::Client;
-use burgrave_policy::{RuleEffect, Selector, SimpleRule};
-use burgrave_types::api::{NewPolicy, PolicyView};
+use burgrave_types::api::{NewPolicy, NewRule, PolicyView, RuleEffect};
 use burgrave_types::{PolicyId, Problem, Segment};
 use clap::{Args, Subcommand};
 
@@ -57,22 +56,16 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Rule {
     /// `payments/api`, a release of it (`payments/api@v1`), or a whole namespace (`payments/*`)
-    who: Selector,
+    who: String,
     /// encrypt, decrypt, derive, send, receive or attest; several with commas between
     operations: String,
     /// `key/payments/pii`, `keyspace/payments/*`, or an enclave for send, receive and attest
     on: String,
     /// `tee=snp,tdx`, `max-age=1h`, `min-svn=4`, `peer=payments/ledger`
     conditions: Vec<String>,
-    /// Make it a policy of the domain, which may reach across namespaces
-    #[arg(long)]
-    domain: bool,
-    /// Its name, for people
-    #[arg(long, default_value = "")]
-    name: String,
     /// What it is for, in a line
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
 }
 
 /// A policy in a file.
@@ -96,8 +89,8 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> O
     match command {
         Command::List => policies(client, output).await,
         Command::Show { id } => show(&client.policy(id).await?, output),
-        Command::Allow(rule) => show(&client.create_policy(&rule.policy(RuleEffect::Allow)?).await?, output),
-        Command::Forbid(rule) => show(&client.create_policy(&rule.policy(RuleEffect::Forbid)?).await?, output),
+        Command::Allow(rule) => show(&client.create_rule(&rule.rule(RuleEffect::Allow)).await?, output),
+        Command::Forbid(rule) => show(&client.create_rule(&rule.rule(RuleEffect::Forbid)).await?, output),
         Command::Create(text) => show(&client.create_policy(&text.policy()?).await?, output),
         Command::Update { id, text } => {
             let at = client.policy(id).await?.revision;
@@ -119,23 +112,9 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> O
 }
 
 impl Rule {
-    fn policy(self, effect: RuleEffect) -> Result<NewPolicy, Problem> {
-        let mut line = format!("{} {} {}", self.who, self.operations, self.on);
-        for condition in &self.conditions {
-            line.push(' ');
-            line.push_str(condition);
-        }
-        let rule = SimpleRule::parse(effect, &line).map_err(Problem::from)?;
-        let namespace = match rule.who() {
-            Selector::Enclave(name) | Selector::Release(name, _) => name.namespace(),
-            Selector::Namespace(namespace) => namespace,
-        };
-        Ok(NewPolicy {
-            name: self.name,
-            namespace: (!self.domain).then(|| namespace.clone()),
-            text: rule.to_cedar(),
-            description: self.description.unwrap_or_else(|| rule.to_string()),
-        })
+    fn rule(self, effect: RuleEffect) -> NewRule {
+        let words = [self.who, self.operations, self.on].into_iter().chain(self.conditions);
+        NewRule { effect, rule: words.collect::<Vec<_>>().join(" "), description: self.description }
     }
 }
 

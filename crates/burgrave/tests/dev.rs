@@ -1,0 +1,175 @@
+//! `burgrave dev`, its five next commands, and every noun over REST, as a person would type them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Serving, burgrave, exits};
+use serde_json::Value;
+
+#[test]
+fn the_five_commands_work_when_pasted_and_every_noun_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let mut node = Serving::start(burgrave(here).arg("dev"));
+    let welcome = node.stdout_until("burgrave why");
+    let said = welcome.join("\n");
+    assert!(said.contains("a DEV node") && said.contains("proves nothing"), "{said}");
+
+    let pasted: Vec<&str> = welcome.iter().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert_eq!(pasted.len(), 5, "{said}");
+    let answers: Vec<String> = pasted.iter().map(|line| paste(here, line)).collect();
+    assert!(answers[4].contains("allowed") && answers[4].contains("payments/api"), "{}", answers[4]);
+
+    let link = word_after(&said, "agents");
+    everything_is_shown(here);
+    data_comes_back_to_its_enclave_alone(here, &link, answers[3].trim());
+    failures_have_their_exit_codes(here, &link);
+    changes_are_made(here);
+
+    let (url, genesis) = (word_after(&said, "REST"), word_after(&said, "genesis"));
+    let proven = exits(0, burgrave(here).args(["domain", "verify", &url, "--genesis", &genesis]));
+    assert!(proven.contains("belongs to this domain"), "{proven}");
+    let other = "00".repeat(32);
+    let refused = exits(7, burgrave(here).args(["domain", "verify", &url, "--genesis", &other]));
+    assert!(refused.contains(&other), "{refused}");
+
+    assert!(node.stop());
+    assert_eq!(exits(0, burgrave(here).args(["context", "list", "-o", "json"])).trim(), "[]");
+}
+
+#[test]
+fn a_domain_that_is_kept_is_opened_again_after_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let data = here.join("data");
+    let mut node = Serving::start(burgrave(here).arg("dev").arg("--data").arg(&data));
+    let before = word_after(&node.stdout_until("burgrave why").join("\n"), "genesis");
+    exits(0, burgrave(here).args(["enclave", "create", "payments/api", "--simulate", "code"]));
+    node.kill();
+    exits(8, burgrave(here).args(["enclave", "list"]));
+
+    let mut node = Serving::start(burgrave(here).arg("dev").arg("--data").arg(&data));
+    let after = word_after(&node.stdout_until("burgrave why").join("\n"), "genesis");
+    assert_eq!(before, after);
+    assert!(exits(0, burgrave(here).args(["enclave", "list"])).contains("payments/api"));
+    assert!(node.stop());
+}
+
+fn everything_is_shown(here: &Path) {
+    for words in [
+        "status",
+        "domain show",
+        "enclave list",
+        "enclave show payments/api",
+        "instance list",
+        "policy list",
+        "key list",
+        "key show keyspace/payments/storage",
+        "channel list",
+        "audit tail",
+        "why",
+        "context list",
+        "context show",
+        "can payments/api encrypt keyspace/payments/storage",
+    ] {
+        let table = exits(0, burgrave(here).args(words.split(' ')));
+        let json = exits(0, burgrave(here).args(words.split(' ')).args(["-o", "json"]));
+        if words == "audit tail" {
+            assert!(json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json}");
+        } else {
+            serde_json::from_str::<Value>(&json).unwrap_or_else(|error| panic!("{words}: {error}: {json}"));
+        }
+        assert!(!table.is_empty() || words == "channel list", "{words} shows nothing");
+    }
+    let instances = exits(0, burgrave(here).args(["instance", "list"]));
+    assert!(instances.contains("fresh, ") && instances.contains(" left"), "{instances}");
+    let all: Value = serde_json::from_str(&exits(0, burgrave(here).args(["instance", "list", "-o", "json"]))).unwrap();
+    let shown = exits(0, burgrave(here).args(["instance", "show", all[0]["id"].as_str().unwrap()]));
+    assert!(shown.contains("measurement") && shown.contains("simulated"), "{shown}");
+}
+
+fn data_comes_back_to_its_enclave_alone(here: &Path, link: &str, ciphertext: &str) {
+    let file = here.join("ciphertext");
+    std::fs::write(&file, ciphertext).unwrap();
+    let decrypt = |enclave: &str, code: &str| {
+        let mut command = burgrave(here);
+        let attester = format!("simulated:{code}");
+        command.args(["data", "decrypt", "--as", enclave, "--attester", &attester, "--node", link]).arg(&file);
+        command
+    };
+    assert_eq!(exits(0, &mut decrypt("payments/api", "payments-api-1.0")), "4111 1111 1111 1111\n");
+    let patched = exits(7, &mut decrypt("payments/api", "payments-api-1.0-patched"));
+    assert!(patched.contains("expected ") && patched.contains("found ") && patched.contains("fix: "), "{patched}");
+    exits(0, burgrave(here).args(["enclave", "create", "payments/ledger", "--simulate", "ledger"]));
+    let denied = exits(3, &mut decrypt("payments/ledger", "ledger"));
+    assert!(denied.contains("why: burgrave why dec_"), "{denied}");
+    let why = denied.lines().find_map(|line| line.strip_prefix("why: burgrave ")).unwrap();
+    assert!(exits(0, burgrave(here).args(why.split(' '))).contains("denied"));
+}
+
+fn failures_have_their_exit_codes(here: &Path, link: &str) {
+    exits(2, burgrave(here).args(["policy", "allow", "payments/api", "brew", "key/payments/pii"]));
+    exits(3, burgrave(here).args(["can", "payments/api", "decrypt", "key/payments/pii"]));
+    exits(5, burgrave(here).args(["enclave", "show", "payments/nobody"]));
+    exits(5, burgrave(here).args(["status", "--context", "nowhere"]));
+    exits(6, burgrave(here).args(["enclave", "create", "payments/api", "--simulate", "x"]));
+    exits(2, burgrave(here).args(["enclave", "delete", "payments/api"]).stdin(std::process::Stdio::null()));
+    let problem = exits(5, burgrave(here).args(["key", "show", "key/payments/nothing", "-o", "json"]));
+    assert_eq!(serde_json::from_str::<Value>(&problem).unwrap()["code"], "not-found");
+    let unknown = ["data", "encrypt", "key/a/b", "--as", "a/b", "--attester", "simulated:x", "--node", link];
+    exits(7, burgrave(here).args(unknown).stdin(std::process::Stdio::null()));
+    let policy = here.join("bad.cedar");
+    std::fs::write(&policy, "permit (principal, action, resource)\nwhen { principal.nonsense };").unwrap();
+    let faults = exits(2, burgrave(here).args(["policy", "validate"]).arg(&policy));
+    assert!(faults.contains("line 2, column"), "{faults}");
+}
+
+fn changes_are_made(here: &Path) {
+    exits(0, burgrave(here).args(["enclave", "update", "payments/api", "--reattest-every", "5m"]));
+    exits(
+        0,
+        burgrave(here).args(["enclave", "release", "add", "payments/api", "v2", "--measurement", &"ab".repeat(48)]),
+    );
+    exits(0, burgrave(here).args(["enclave", "release", "state", "payments/api", "v2", "deprecated"]));
+    let shown = exits(0, burgrave(here).args(["enclave", "show", "payments/api"]));
+    assert!(shown.contains("5 min") && shown.contains("release v2") && shown.contains("deprecated"), "{shown}");
+
+    exits(0, burgrave(here).args(["key", "create", "key/payments/pii"]));
+    assert!(exits(0, burgrave(here).args(["key", "rotate", "key/payments/pii"])).contains("active"));
+    exits(0, burgrave(here).args(["key", "delete", "key/payments/pii", "--yes"]));
+
+    let json =
+        exits(0, burgrave(here).args(["policy", "forbid", "payments/*", "derive", "key/payments/*", "-o", "json"]));
+    let policy: Value = serde_json::from_str(&json).unwrap();
+    let id = policy["id"].as_str().unwrap();
+    assert_eq!(policy["rule"], "forbid payments/* derive key/payments/*");
+    assert!(exits(0, burgrave(here).args(["policy", "show", id])).contains("forbid ("));
+    exits(0, burgrave(here).args(["policy", "delete", id, "--yes"]));
+
+    let revoked = exits(0, burgrave(here).args(["enclave", "revoke", "payments/api", "--reason", "a test"]));
+    assert!(revoked.contains("inst_"), "{revoked}");
+    assert!(exits(0, burgrave(here).args(["instance", "list"])).contains("revoked "));
+    exits(0, burgrave(here).args(["enclave", "delete", "payments/api", "--yes"]));
+    exits(5, burgrave(here).args(["enclave", "show", "payments/api"]));
+}
+
+fn paste(here: &Path, line: &str) -> String {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).env("BURGRAVE_CONFIG", here.join("contexts.toml")).env("NO_COLOR", "1");
+    exits(0, &mut shell)
+}
+
+/// The word that follows a name at the beginning of a line.
+fn word_after(text: &str, name: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no `{name}`: {text}"));
+    line.split_whitespace().next().unwrap().to_owned()
+}
