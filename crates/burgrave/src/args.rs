@@ -156,3 +156,6 @@ impl ServerArgs {
         })
     }
 }
+
+#[cfg(test)]
+mod advice;

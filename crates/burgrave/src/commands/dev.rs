@@ -115,16 +115,12 @@ fn next_commands(burgrave: &str, link: &Address) -> [(&'static str, String); 5] 
     ]
 }
 
-/// How this command is called from here: by its name where that finds it, else by its path.
+/// How this command is called from here: by its name where that finds it, else by its whole path, which holds in any folder.
 fn invocation() -> String {
     let Ok(own) = std::env::current_exe() else { return "burgrave".to_owned() };
     let on_path = std::env::var_os("PATH").is_some_and(|path| {
         let found = std::env::split_paths(&path).map(|folder| folder.join("burgrave")).find(|file| file.is_file());
         found.and_then(|file| file.canonicalize().ok()) == own.canonicalize().ok()
     });
-    if on_path {
-        return "burgrave".to_owned();
-    }
-    let near = std::env::current_dir().ok().and_then(|here| own.strip_prefix(here).ok().map(Path::to_owned));
-    near.unwrap_or(own).display().to_string()
+    if on_path { "burgrave".to_owned() } else { own.display().to_string() }
 }
