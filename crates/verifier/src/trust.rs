@@ -91,6 +91,12 @@ impl Roots {
         }
     }
 
+    /// The same roots, with nothing known yet of the chains beneath them: what a node that starts has. Answers are the same.
+    #[must_use]
+    pub fn forgetting(&self) -> Self {
+        Self { known_paths: Arc::default(), ..self.clone() }
+    }
+
     /// These roots beside the ones there are.
     ///
     /// # Errors
