@@ -159,7 +159,7 @@ pub enum FrameError {
 ///
 /// The header is checked as soon as its 8 bytes are there, before anything is reserved for the payload. After an error
 /// the decoder gives the same error again: there is no way to find the next frame.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Decoder {
     buffer: BytesMut,
 }
@@ -202,6 +202,12 @@ impl Decoder {
         }
         self.buffer.advance(HEADER);
         Ok(Some(Frame { kind, stream, payload: self.buffer.split_to(length).freeze() }))
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Decoder({} bytes wait)", self.buffer.len())
     }
 }
 
@@ -291,5 +297,8 @@ mod tests {
     fn debug_shows_no_payload() {
         let shown = format!("{:?}", Frame::new(FrameType::Request, 1, b"secret".to_vec()));
         assert_eq!(shown, "Request(stream 1, 6 bytes)");
+        let mut decoder = Decoder::new();
+        decoder.push(b"secret");
+        assert_eq!(format!("{decoder:?}"), "Decoder(6 bytes wait)");
     }
 }

@@ -22,8 +22,8 @@
 //! ```
 //!
 //! Threat notes: the peer is hostile until it is attested, and may be afterwards. A length is checked before anything is
-//! buffered for it, a message is bounded while it is put together, credit that a peer did not have is an error at the
-//! frame that oversteps it, and no queue grows without a bound. Messages that carry plaintext or secrets show no content
+//! buffered for it, messages are bounded in number and bytes while they are put together, credit that a peer did not have is an
+//! error at the frame that oversteps it, and no queue grows without a bound. Messages that carry plaintext or secrets show no content
 //! in `Debug`, and what [`outbox::Outbox`] holds of them is wiped once it is handed out.
 
 pub mod credit;
@@ -38,7 +38,7 @@ pub const VERSION: u32 = 1;
 /// The decoders of what a peer sends, as functions that a fuzzer can call. None may panic or hold more than its bound.
 pub mod fuzz {
     use crate::frame::Decoder;
-    use crate::message::{Assembler, MAX_MESSAGE, decode};
+    use crate::message::{Assembler, MAX_MESSAGE, MAX_PARTIAL, PARTIAL_OVERHEAD, decode};
     use crate::wire;
 
     /// Reads `bytes` as what arrives on a connection: frames, and the messages inside them.
@@ -49,6 +49,7 @@ pub mod fuzz {
             if let Ok(Some(whole)) = assembler.push(frame.stream, &frame.payload) {
                 message(&whole);
             }
+            assert!(assembler.held() <= MAX_MESSAGE + PARTIAL_OVERHEAD && assembler.partial() <= MAX_PARTIAL);
             message(&frame.payload);
         }
     }

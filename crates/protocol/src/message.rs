@@ -17,6 +17,12 @@ use crate::frame::{FrameType, MAX_PAYLOAD, write};
 /// more than 1 MiB; larger data is encrypted in parts by its owner.)
 pub const MAX_MESSAGE: usize = evidence::limits::BYTES + 64 * 1024;
 
+/// Messages that may be unfinished on one connection at a time.
+pub const MAX_PARTIAL: usize = 64;
+
+/// What an unfinished message counts beyond its bytes: about what keeping track of it takes.
+pub const PARTIAL_OVERHEAD: usize = 128;
+
 const LAST: u8 = 0;
 const MORE: u8 = 1;
 
@@ -34,6 +40,15 @@ pub enum MessageError {
     /// The byte that says whether more follows is neither 0 nor 1.
     #[error("a piece of a message begins with {0:#04x}; expected 0x00 (last) or 0x01 (more follows)")]
     Continuation(u8),
+    /// A piece of nothing, with more to follow: it could go on for ever.
+    #[error("a piece of a message is empty although more follows; only the last piece may be")]
+    EmptyPiece,
+    /// One more message is begun before those that are are ended.
+    #[error("{limit} messages are unfinished, as many as may be; end one before beginning another")]
+    TooMany {
+        /// Messages that may be unfinished.
+        limit: usize,
+    },
     /// The bytes are not the message that they should be.
     #[error("a {what} cannot be read: {reason}")]
     Malformed {
@@ -85,8 +100,8 @@ pub fn frames(kind: FrameType, stream: u32, message: &impl Message) -> Result<Ve
     }
 }
 
-/// Puts messages together from their pieces, under one bound over all that are under way.
-#[derive(Debug)]
+/// Puts messages together from their pieces, under bounds over all that are under way: at most [`MAX_PARTIAL`], and a limit on
+/// their bytes, where each counts [`PARTIAL_OVERHEAD`] more.
 pub struct Assembler {
     partial: HashMap<u32, Zeroizing<Vec<u8>>>,
     held: usize,
@@ -94,7 +109,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// An assembler that holds at most `limit` bytes of unfinished messages, of all streams together.
+    /// An assembler that takes messages of at most `limit` bytes. What is under way of other streams counts against it.
     pub fn new(limit: usize) -> Self {
         Self { partial: HashMap::new(), held: 0, limit }
     }
@@ -102,20 +117,31 @@ impl Assembler {
     /// Takes the payload of a REQ or RESP; gives the message when it is whole.
     ///
     /// # Errors
-    /// [`MessageError::TooLong`], [`MessageError::Continuation`]. What was held of the stream is forgotten.
+    /// [`MessageError::TooLong`], [`MessageError::Continuation`], [`MessageError::EmptyPiece`], [`MessageError::TooMany`]. Each
+    /// ends the connection; what was held of the stream is forgotten.
     pub fn push(&mut self, stream: u32, payload: &Bytes) -> Result<Option<Zeroizing<Vec<u8>>>, MessageError> {
-        let mut message = self.partial.remove(&stream).unwrap_or_default();
-        self.held -= message.len();
+        let mut message = match self.partial.remove(&stream) {
+            Some(message) => {
+                self.held -= message.len() + PARTIAL_OVERHEAD;
+                message
+            }
+            None => Zeroizing::default(),
+        };
         let (flag, piece) = payload.split_first().ok_or(MessageError::Continuation(u8::MAX))?;
         let found = self.held + message.len() + piece.len();
         if found > self.limit {
             return Err(MessageError::TooLong { found, limit: self.limit });
         }
-        append(&mut message, piece);
         match *flag {
-            LAST => Ok(Some(message)),
+            LAST => {
+                append(&mut message, piece);
+                Ok(Some(message))
+            }
+            MORE if piece.is_empty() => Err(MessageError::EmptyPiece),
+            MORE if self.partial.len() >= MAX_PARTIAL => Err(MessageError::TooMany { limit: MAX_PARTIAL }),
             MORE => {
-                self.held += message.len();
+                append(&mut message, piece);
+                self.held += message.len() + PARTIAL_OVERHEAD;
                 self.partial.insert(stream, message);
                 Ok(None)
             }
@@ -123,9 +149,20 @@ impl Assembler {
         }
     }
 
-    /// Bytes of messages that are under way.
+    /// What the messages under way count: their bytes, and [`PARTIAL_OVERHEAD`] each. At most the limit and one overhead.
     pub fn held(&self) -> usize {
         self.held
+    }
+
+    /// Messages that are under way.
+    pub fn partial(&self) -> usize {
+        self.partial.len()
+    }
+}
+
+impl std::fmt::Debug for Assembler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Assembler({} messages under way, {} of {} bytes)", self.partial.len(), self.held, self.limit)
     }
 }
 
@@ -191,8 +228,9 @@ mod tests {
                     let _ = decode::<wire::Request>("request", &whole);
                     let _ = decode::<wire::Response>("answer", &whole);
                 }
-                prop_assert!(assembler.held <= 100);
-                prop_assert_eq!(assembler.held, assembler.partial.values().map(|p| p.len()).sum::<usize>());
+                prop_assert!(assembler.held <= 100 + PARTIAL_OVERHEAD);
+                let counted = assembler.partial.values().map(|p| p.len() + PARTIAL_OVERHEAD);
+                prop_assert_eq!(assembler.held, counted.sum::<usize>());
             }
         }
     }
@@ -204,6 +242,61 @@ mod tests {
         let mut assembler = Assembler::new(10);
         assert_eq!(assembler.push(1, &vec![1; 6].into()), Ok(None));
         let error = assembler.push(3, &vec![1; 8].into()).unwrap_err();
-        assert_eq!(error, MessageError::TooLong { found: 12, limit: 10 });
+        assert_eq!(error, MessageError::TooLong { found: 12 + PARTIAL_OVERHEAD, limit: 10 });
+    }
+
+    #[test]
+    fn the_longest_message_passes_in_pieces_of_any_size() {
+        for size in [1, 100, MAX_PAYLOAD - 1] {
+            let limit = if size == MAX_PAYLOAD - 1 { MAX_MESSAGE } else { 1000 };
+            let (mut assembler, message) = (Assembler::new(limit), vec![7; limit]);
+            let pieces: Vec<_> = message.chunks(size).collect();
+            for (at, piece) in pieces.iter().enumerate() {
+                let flag = if at + 1 == pieces.len() { LAST } else { MORE };
+                let whole = assembler.push(1, &[&[flag], *piece].concat().into()).unwrap();
+                assert_eq!(whole.is_some(), flag == LAST);
+            }
+            assert_eq!(assembler.held(), 0);
+        }
+    }
+
+    #[test]
+    fn a_piece_of_nothing_may_only_be_the_last() {
+        let mut assembler = Assembler::new(MAX_MESSAGE);
+        assert_eq!(assembler.push(1, &vec![MORE].into()), Err(MessageError::EmptyPiece));
+        assert_eq!(assembler.push(1, &vec![MORE, 7].into()), Ok(None));
+        assert_eq!(assembler.push(1, &vec![LAST].into()).unwrap().unwrap().to_vec(), [7]);
+        assert_eq!(assembler.push(1, &vec![LAST].into()).unwrap().unwrap().to_vec(), []);
+    }
+
+    #[test]
+    fn messages_that_are_begun_and_never_ended_are_few() {
+        let mut assembler = Assembler::new(MAX_MESSAGE);
+        let begin = |assembler: &mut Assembler, n: usize| assembler.push(2 * n as u32 + 1, &vec![MORE, 0].into());
+        for n in 0..MAX_PARTIAL {
+            assert_eq!(begin(&mut assembler, n), Ok(None));
+        }
+        assert_eq!(begin(&mut assembler, MAX_PARTIAL), Err(MessageError::TooMany { limit: MAX_PARTIAL }));
+        assert_eq!(begin(&mut assembler, 0), Ok(None), "one that is begun goes on");
+        assert_eq!(assembler.push(1, &vec![LAST].into()).unwrap().unwrap().len(), 2);
+        assert_eq!(begin(&mut assembler, MAX_PARTIAL), Ok(None), "there is room again");
+    }
+
+    #[test]
+    fn a_message_that_is_begun_counts_more_than_its_bytes() {
+        let mut assembler = Assembler::new(3 * PARTIAL_OVERHEAD);
+        for stream in [1, 3] {
+            assert_eq!(assembler.push(stream, &vec![MORE, 0].into()), Ok(None));
+        }
+        assert_eq!(assembler.held(), 2 * (PARTIAL_OVERHEAD + 1));
+        assert_eq!(assembler.push(5, &vec![MORE, 0].into()), Ok(None));
+        assert!(matches!(assembler.push(7, &vec![MORE, 0].into()), Err(MessageError::TooLong { .. })));
+    }
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        let mut assembler = Assembler::new(1000);
+        assembler.push(1, &b"\x01hunter2".to_vec().into()).unwrap();
+        assert_eq!(format!("{assembler:?}"), "Assembler(1 messages under way, 135 of 1000 bytes)");
     }
 }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 struct Vectors {
     accepted: Vec<Accepted>,
     refused: Vec<Refused>,
+    refused_pieces: Vec<RefusedPieces>,
     conversation: Vec<Spoken>,
 }
 
@@ -36,6 +37,13 @@ struct Accepted {
 struct Refused {
     name: String,
     bytes: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedPieces {
+    name: String,
+    frames: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +98,19 @@ fn refused_bytes_are_refused() {
         let mut decoder = Decoder::new();
         decoder.push(&hex::decode(&vector.bytes).unwrap());
         assert!(decoder.next_frame().is_err(), "{}", vector.name);
+    }
+}
+
+#[test]
+fn pieces_that_make_no_message_are_refused_at_the_last() {
+    for vector in vectors().refused_pieces {
+        let mut assembler = Assembler::new(MAX_MESSAGE);
+        let frames: Vec<Frame> = vector.frames.iter().map(|frame| read(frame)).collect();
+        let (last, before) = frames.split_last().unwrap();
+        for frame in before {
+            assert_eq!(assembler.push(frame.stream, &frame.payload), Ok(None), "{}", vector.name);
+        }
+        assert!(assembler.push(last.stream, &last.payload).is_err(), "{}", vector.name);
     }
 }
 
