@@ -151,8 +151,7 @@ impl Control {
     /// The newest view, as long as the node serves.
     pub(crate) fn view(&self) -> Result<Arc<View>, Problem> {
         if let Some(fault) = self.fault.load().as_deref() {
-            return Err(Problem::new(ProblemCode::Unavailable, format!("the node does not serve: {fault}"))
-                .with_fix("ask another node; the operator finds the cause in the node's log"));
+            return Err(does_not_serve(fault));
         }
         Ok(self.view.load_full())
     }
@@ -167,10 +166,13 @@ impl Control {
         self.view.load_full()
     }
 
-    /// Stops serving, for good.
+    /// Stops serving, for good: nothing is granted any more, no link stays and no channel is relayed.
     pub(crate) fn fence(&self, reason: &str) {
         tracing::error!(reason, "the node stops serving");
         self.fault.store(Some(Arc::new(reason.to_owned())));
+        let problem = does_not_serve(reason);
+        self.with_links(|links| links.end_all(&problem));
+        self.forget_channels(&problem);
         // Who waits for a revision shall look at the fault.
         self.applied.send_modify(|_| {});
         let lifecycle =
@@ -281,6 +283,11 @@ impl Control {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         (count(&counts.allowed), count(&counts.denied), count(&counts.failed))
     }
+}
+
+fn does_not_serve(fault: &str) -> Problem {
+    Problem::new(ProblemCode::Unavailable, format!("the node does not serve: {fault}"))
+        .with_fix("ask another node; the operator finds the cause in the node's log")
 }
 
 impl Drop for Control {

@@ -18,14 +18,37 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Instances that one change forgets, at most.
 const FORGOTTEN_AT_ONCE: usize = 256;
 
+/// How often deadlines are looked at while something that is due waits for the store or the HSM.
+const SWEEP: Duration = Duration::from_millis(250);
+
 impl Control {
     /// Does what is due: instances past their deadline become stale and their channels are cut, re-attestations are
     /// asked for, used nonces are forgotten, the signing key is renewed. To be called a few times a second.
+    ///
+    /// Where the store or the HSM does not answer, this waits for it; deadlines hold meanwhile, since they are looked at four
+    /// times a second until it returns.
     pub async fn tick(&self) {
+        self.sweep();
+        let mut chores = std::pin::pin!(self.chores());
+        while tokio::time::timeout(SWEEP, &mut chores).await.is_err() {
+            self.sweep();
+        }
+    }
+
+    /// What the time alone demands. It waits for nobody, and is done even where the node serves no more.
+    fn sweep(&self) {
         self.challenger().forget_expired(self.now());
-        let Ok(view) = self.view() else { return };
+        let view = self.last_view();
         self.sweep_deadlines(&view);
-        self.ask_who_is_due(&view);
+        if self.fault().is_none() {
+            self.ask_who_is_due(&view);
+        }
+        self.record_changes();
+    }
+
+    /// What takes the ledger or the HSM.
+    async fn chores(&self) {
+        let Ok(view) = self.view() else { return };
         let lapsed = self.lapsed(&view);
         if !lapsed.is_empty()
             && let Err(problem) = self.record_lapses(&lapsed).await
@@ -36,7 +59,6 @@ impl Control {
         if let Err(problem) = self.forget_gone(&view).await {
             tracing::warn!(detail = problem.detail, "records of instances gone for long could not be dropped");
         }
-        self.record_changes();
         if let Err(problem) = self.rotate_after_narrowing().await {
             tracing::warn!(detail = problem.detail, "keys could not be rotated after a policy was narrowed");
         }

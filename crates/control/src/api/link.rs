@@ -156,6 +156,8 @@ pub trait LinkDirectory: Send + Sync {
     fn notify(&self, instance: InstanceId, notice: Notice);
     /// Ends the instance's link.
     fn disconnect(&self, instance: InstanceId, reason: &Problem);
+    /// Ends all links, attested or not, and cuts all channels: the node serves no more. Holds when it returns, like `cut`.
+    fn end_all(&self, reason: &Problem);
 }
 
 /// What is pushed to an instance.

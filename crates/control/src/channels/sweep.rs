@@ -53,11 +53,24 @@ impl Control {
     pub(crate) fn cut(&self, id: ChannelId, reason: &Problem) -> bool {
         let Some(channel) = self.channel_table().remove(id) else { return false };
         self.with_links(|links| links.cut(id, reason));
-        // It is cut, whether or not that can be written down.
-        let _ = self
-            .record(Kind::Channel(channel.event(ChannelStep::Cut, Some(reason.detail.clone()))), Durability::Batched);
-        self.happened("channel.cut", &id.to_string(), &reason.detail);
+        self.say_cut(&channel, reason);
         true
+    }
+
+    /// Takes all channels out of the table and says so, where the edge has cut them already.
+    pub(crate) fn forget_channels(&self, reason: &Problem) {
+        for channel in self.channel_table().all() {
+            if self.channel_table().remove(channel.id).is_some() {
+                self.say_cut(&channel, reason);
+            }
+        }
+    }
+
+    /// Puts a cut on record. The channel is cut, whether or not that can be written down.
+    fn say_cut(&self, channel: &OpenChannel, reason: &Problem) {
+        let event = channel.event(ChannelStep::Cut, Some(reason.detail.clone()));
+        let _ = self.record(Kind::Channel(event), Durability::Batched);
+        self.happened("channel.cut", &channel.id.to_string(), &reason.detail);
     }
 
     /// Whether an open channel is still permitted, and when time alone may change that.

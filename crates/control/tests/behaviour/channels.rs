@@ -115,6 +115,31 @@ async fn a_channel_is_cut_when_a_side_becomes_stale() {
 }
 
 #[tokio::test]
+async fn deadlines_hold_while_the_node_waits_for_its_store() {
+    let mut pair = pair().await;
+    let opened = open(&pair).await;
+    Agent::attested(&pair.node, "payments/api").await;
+    pair.node.advance(Duration::from_secs(INTERVAL));
+    pair.api.attest(&pair.node).await.unwrap();
+    pair.ledger.attest(&pair.node).await.unwrap();
+    pair.node.advance(Duration::from_secs(INTERVAL / 2));
+    pair.node.store.hold();
+    // A third instance missed its deadline, and that cannot be written down.
+    let control = pair.node.control.clone();
+    let ticking = tokio::spawn(async move { control.tick().await });
+    pair.node.store.hangs().await;
+    assert!(pair.node.cuts().is_empty());
+    pair.node.advance(Duration::from_secs(INTERVAL));
+    while pair.node.cuts().is_empty() {
+        assert!(!ticking.is_finished());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pair.node.cuts()[0].0, opened.channel);
+    pair.node.store.let_go();
+    ticking.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_peer_that_is_not_there_and_one_that_does_not_exist_look_alike() {
     let pair = pair().await;
     pair.node.links.linked.lock().unwrap().retain(|linked| *linked != pair.ledger.id());

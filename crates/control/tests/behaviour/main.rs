@@ -14,6 +14,7 @@ mod agent;
 mod attestation;
 mod channels;
 mod concurrency;
+mod held;
 mod keys;
 mod node;
 mod policies;

@@ -27,6 +27,8 @@ use tempfile::TempDir;
 
 use burgrave_attester::SimulatedAttester;
 
+use crate::held::HeldStore;
+
 /// How often the test's enclaves attest.
 pub(crate) const INTERVAL: u64 = 60;
 
@@ -45,6 +47,8 @@ pub(crate) struct Links {
     pub(crate) cut: Mutex<Vec<(ChannelId, Problem)>>,
     pub(crate) notices: Mutex<Vec<(InstanceId, Notice)>>,
     pub(crate) disconnected: Mutex<Vec<InstanceId>>,
+    /// Why all links were ended, each time.
+    pub(crate) ended: Mutex<Vec<Problem>>,
 }
 
 impl LinkDirectory for Links {
@@ -63,6 +67,11 @@ impl LinkDirectory for Links {
     fn disconnect(&self, instance: InstanceId, _: &Problem) {
         self.disconnected.lock().unwrap().push(instance);
         self.linked.lock().unwrap().retain(|linked| *linked != instance);
+    }
+
+    fn end_all(&self, reason: &Problem) {
+        self.linked.lock().unwrap().clear();
+        self.ended.lock().unwrap().push(reason.clone());
     }
 }
 
@@ -120,6 +129,7 @@ pub(crate) struct Node {
     pub(crate) trust: DomainTrust,
     pub(crate) control: Arc<Control>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) store: Arc<HeldStore>,
 }
 
 fn unlock() -> Unlock {
@@ -140,18 +150,19 @@ impl Node {
         let genesis = genesis(&keyring, class, clock.now()).await;
         let trust = trust(&keyring, &genesis, clock.now()).await;
         let random = Arc::new(SystemRandom);
-        let ledger = Ledger::create(store(folder.path()), Arc::clone(&keyring), genesis, clock.clone(), random);
+        let store = HeldStore::new(store(folder.path()));
+        let ledger = Ledger::create(store.clone(), Arc::clone(&keyring), genesis, clock.clone(), random);
         let ledger = Arc::new(ledger.await.unwrap());
         let (audit, links) = (Arc::new(Audit::default()), Arc::new(Links::default()));
         let control = start(&ledger, keyring, &trust, &audit, &clock).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger }
+        Self { folder, clock, audit, links, trust, control, ledger, store }
     }
 
     /// The same node after its process ended and began anew.
     pub(crate) async fn restart(self) -> Self {
-        let Self { folder, clock, audit, trust, control, ledger, .. } = self;
-        drop(control);
+        let Self { folder, clock, audit, trust, control, ledger, store, .. } = self;
+        drop((control, store));
         let mut ledger = ledger;
         loop {
             match Arc::try_unwrap(ledger) {
@@ -160,15 +171,15 @@ impl Node {
             }
             tokio::task::yield_now().await;
         }
-        let store = open_store(folder.path()).await;
-        let unsealed = Ledger::read_unsealed(store, Some(trust.genesis_hash())).await.unwrap();
+        let store = HeldStore::new(open_store(folder.path()).await);
+        let unsealed = Ledger::read_unsealed(store.clone(), Some(trust.genesis_hash())).await.unwrap();
         let token = SoftwareToken::open(&folder.path().join("token"), &unlock()).unwrap();
         let keyring = Arc::new(Keyring::open(Token::from(token), unsealed.wrapped_keys()).await.unwrap());
         let ledger = Ledger::open(unsealed, Arc::clone(&keyring), clock.clone(), Arc::new(SystemRandom)).await.unwrap();
         let (ledger, links) = (Arc::new(ledger), Arc::new(Links::default()));
         let control = start(&ledger, keyring, &trust, &audit, &clock).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger }
+        Self { folder, clock, audit, links, trust, control, ledger, store }
     }
 
     pub(crate) fn advance(&self, duration: Duration) {

@@ -49,18 +49,28 @@ async fn attestations_releases_channels_and_changes_are_on_record_before_they_ar
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_ends_all_service() {
+async fn a_record_that_cannot_be_read_ends_all_service_links_and_channels() {
     let node = Node::dev().await;
-    node.register("payments/api").await;
+    for enclave in ["payments/api", "payments/ledger"] {
+        node.register(enclave).await;
+    }
     node.make_key(PII).await;
     node.allow(&format!("payments/api encrypt {PII}")).await;
-    let api = Agent::attested(&node, "payments/api").await;
+    node.allow("payments/api send payments/ledger").await;
+    node.allow("payments/ledger receive payments/ledger").await;
+    let (api, ledger) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/ledger").await);
+    let opened = node.control.open_channel(api.id(), &ledger.enclave).await.unwrap();
     let path = "policy/payments/pol_aaaaaaaaaaaaaaaaaaaaaaaaaa".parse().unwrap();
     let newer = r#"{"schema":2,"forbid":"everything that the old schema cannot say"}"#;
     node.ledger.transact(Change::by("a newer node").put(path, newer)).await.unwrap();
-    while node.control.ready().is_ok() {
+    let is_cut = |event: &burgrave_audit::Event| {
+        matches!(&event.kind, Kind::Channel(channel)
+        if channel.id == opened.channel && channel.step == ChannelStep::Cut)
+    };
+    while !node.audit.memory.events().iter().any(|(event, _)| is_cut(event)) {
         tokio::task::yield_now().await;
     }
+    assert_eq!(node.links.ended.lock().unwrap()[0].code, ProblemCode::Unavailable);
     assert!(node.control.ready().unwrap_err().detail.contains("schema 2"));
     assert_eq!(api.encrypt(&node, PII, b"x").await.unwrap_err().code, ProblemCode::Unavailable);
     assert_eq!(Agent::new("payments/api").try_challenge(&node).unwrap_err().code, ProblemCode::Unavailable);

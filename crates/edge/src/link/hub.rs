@@ -51,10 +51,11 @@ impl LinkHub {
         Arc::new(Self { tap: Some(tap), ..Self::default() })
     }
 
-    /// Ends all connections with a reason, as when the node stops.
+    /// Ends all connections with a reason, as when the node stops, and cuts their channels: nothing is relayed any more when
+    /// this returns.
     pub fn end_all(&self, reason: &Problem) {
         let peers: Vec<_> = lock(&self.state).peers.values().cloned().collect();
-        peers.iter().for_each(|peer| peer.end(reason));
+        peers.iter().for_each(|peer| self.end(peer, reason));
     }
 
     /// Connections, attested or not.
@@ -85,7 +86,10 @@ impl LinkHub {
         let older = state.instances.insert(instance, Arc::clone(peer));
         drop(state);
         if let Some(older) = older.filter(|older| older.id != peer.id) {
-            self.end(&older, &Problem::new(ProblemCode::Conflict, "the instance opened a newer link"));
+            // What it closed before may still arrive: it is the same instance.
+            let reason = Problem::new(ProblemCode::Conflict, "the instance opened a newer link");
+            older.end(&reason);
+            self.cut_all(&older, older.channels(), &reason);
         }
     }
 
@@ -101,7 +105,7 @@ impl LinkHub {
         drop(state);
         let reason = Problem::new(ProblemCode::PeerUnavailable, "the link of a side of the channel ended")
             .with_fix("open a new channel");
-        self.cut_all(peer, &reason);
+        self.cut_all(peer, peer.channels(), &reason);
     }
 
     /// Opens the route of a granted channel: answers the initiator's request and offers the channel to the acceptor.
@@ -117,6 +121,11 @@ impl LinkHub {
     ) -> Result<(), Problem> {
         let acceptor = lock(&self.state).instances.get(&opened.acceptor).cloned();
         let acceptor = acceptor.filter(|peer| !peer.has_ended()).ok_or_else(peer_left)?;
+        // Each offer and its cut are frames that wait for the acceptor: who opens channels over and over fills no queue.
+        if acceptor.is_behind() {
+            return Err(Problem::new(ProblemCode::PeerUnavailable, "the peer does not read what is sent to it")
+                .with_fix("try again later"));
+        }
         let accepted = End { stream: acceptor.take_stream(), peer: acceptor };
         let route = Route::new(opened.channel, End { peer: Arc::clone(initiator), stream }, accepted);
         for side in [Side::Initiator, Side::Acceptor] {
@@ -154,21 +163,35 @@ impl LinkHub {
         ended
     }
 
-    /// A side closed its channel; whether this call ended it.
+    /// A side closed its channel. Whether this call ended it: else it stays, to be cut still, until its last bytes are gone.
     pub(super) fn close_route(&self, route: &Arc<Route>, from: Side) -> bool {
         let ended = route.close(from);
-        lock(&self.state).routes.remove(&route.channel);
+        if ended {
+            lock(&self.state).routes.remove(&route.channel);
+        }
         ended
     }
 
-    /// Ends a connection: its channels are cut before this returns.
-    fn end(&self, peer: &Arc<Peer>, reason: &Problem) {
-        peer.end(reason);
-        self.cut_all(peer, reason);
+    /// The last bytes of a channel that a side closed are gone; whether this call ended it.
+    pub(super) fn drained(&self, route: &Arc<Route>) -> bool {
+        let ended = route.drained();
+        if ended {
+            lock(&self.state).routes.remove(&route.channel);
+        }
+        ended
     }
 
-    fn cut_all(&self, peer: &Arc<Peer>, reason: &Problem) {
-        for route in peer.channels() {
+    /// Ends a connection: its channels are cut before this returns, also those that it has closed and whose last bytes wait
+    /// for the other side.
+    fn end(&self, peer: &Arc<Peer>, reason: &Problem) {
+        peer.end(reason);
+        // In this order: one that is closed in between is found in either.
+        self.cut_all(peer, peer.channels(), reason);
+        self.cut_all(peer, peer.closing(), reason);
+    }
+
+    fn cut_all(&self, peer: &Arc<Peer>, routes: Vec<Arc<Route>>, reason: &Problem) {
+        for route in routes {
             if self.drop_route(&route, reason) {
                 peer.leave_unreported(route.channel);
             }
@@ -206,6 +229,10 @@ impl LinkDirectory for LinkHub {
         if let Some(peer) = peer {
             self.end(&peer, reason);
         }
+    }
+
+    fn end_all(&self, reason: &Problem) {
+        Self::end_all(self, reason);
     }
 }
 
@@ -334,6 +361,19 @@ mod tests {
         hub.disconnect(instance(2), &reason());
         assert!(!hub.is_linked(instance(2)) && b.has_ended());
         assert!(kinds(&a).contains(&FrameType::Cut));
+        assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
+    }
+
+    #[test]
+    fn where_all_links_end_nothing_is_relayed_when_the_call_returns() {
+        let (hub, a, b) = hub();
+        let stranger = hub.connect(4);
+        hub.open(&opened(7), &a, 1, 4).unwrap();
+        let directory: &dyn LinkDirectory = &*hub;
+        directory.end_all(&reason());
+        assert!(a.has_ended() && b.has_ended() && stranger.has_ended());
+        assert!(a.channel(1).is_none() && b.channels().is_empty() && lock(&hub.state).routes.is_empty());
+        assert!(!hub.is_linked(instance(1)));
         assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
     }
 
