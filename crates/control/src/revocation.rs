@@ -1,7 +1,7 @@
 //! Ending access, at once.
 //!
-//! One transaction ends the standing of instances, bars their platforms from the enclave and begins a new version of
-//! every key that was released to them. When the call returns, the view has it: nothing is granted to them any more, their
+//! One transaction ends the standing of instances, bars the platform of one that was taken over from the enclave, with all
+//! instances on it, and begins a new version of every key that was released to them. When the call returns, the view has it: nothing is granted to them any more, their
 //! channels are cut and their links are ended. What a released key still opens is listed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +23,11 @@ use crate::view::{Touched, View};
 use crate::{AdminIdentity, Advice, Control, Notice, Residual, Revoked, Rotation};
 
 impl Control {
-    /// Ends one instance and bars its platform from the enclave.
+    /// Ends one instance and bars its platform from the enclave, which ends whatever else of the enclave runs there. The
+    /// platform of an instance that has ended already is barred all the same.
     ///
-    /// When this returns, no decision, key, grant or certificate is given to it, its channels are cut and its link is
-    /// ended; every key that was released to it has a new version.
+    /// When this returns, no decision, key, grant or certificate is given to them, their channels are cut and their links are
+    /// ended; every key that was released to them has a new version.
     ///
     /// # Errors
     /// `policy.denied`, `not-found`, `unavailable`.
@@ -43,10 +44,20 @@ impl Control {
                 let entry = view.instance(instance).ok_or_else(crate::authorizer::not_attested)?;
                 let mut ending = Ending::new(now, reason);
                 ending.instance(entry);
-                let mut change = ending.take_change(view);
-                if let Some(enclave) = view.enclave_of(entry.record.enclave) {
-                    change = ending.bar(change, enclave);
-                }
+                let platform = entry.record.platform_id.as_ref();
+                let beside = view.instances_of(entry.record.enclave).filter(|other| {
+                    other.record.id != instance && platform.is_some() && other.record.platform_id.as_ref() == platform
+                });
+                beside.for_each(|other| ending.instance(other));
+                let change = ending.take_change(view);
+                let change = match (platform, view.enclave_of(entry.record.enclave)) {
+                    (Some(platform), Some(enclave)) => ending.bar(change, enclave, platform),
+                    (None, _) => {
+                        ending.no_platform(entry);
+                        change
+                    }
+                    (Some(_), None) => change,
+                };
                 Ok((change, ending))
             })
             .await?;
@@ -149,7 +160,6 @@ pub(crate) struct Ending {
     at: Timestamp,
     reason: String,
     instances: Vec<InstanceId>,
-    platforms: BTreeSet<HexBytes>,
     standings: Vec<(InstanceRecord, Revision)>,
     held: BTreeMap<HeldKey, Held>,
     rotated: Vec<Rotation>,
@@ -184,17 +194,18 @@ impl Ending {
             ..entry.record.clone()
         };
         self.standings.push((record, entry.revision));
-        match &entry.record.platform_id {
-            Some(platform) => drop(self.platforms.insert(platform.clone())),
-            None => self.advice.push(Advice {
-                detail: format!("the evidence of `{}` names no platform, so none could be barred", entry.record.id),
-                fix: format!(
-                    "to keep the same code from coming back, revoke its release: `burgrave enclave revoke {} --release {}`",
-                    entry.record.enclave_name, entry.record.release
-                ),
-            }),
-        }
         self.gone(entry);
+    }
+
+    /// Says what else helps against an instance whose evidence names no platform.
+    fn no_platform(&mut self, entry: &InstanceEntry) {
+        self.advice.push(Advice {
+            detail: format!("the evidence of `{}` names no platform, so none could be barred", entry.record.id),
+            fix: format!(
+                "to keep the same code from coming back, revoke its release: `burgrave enclave revoke {} --release {}`",
+                entry.record.enclave_name, entry.record.release
+            ),
+        });
     }
 
     /// An instance whose record goes as a whole.
@@ -268,15 +279,14 @@ impl Ending {
         self.rotate(view, Change::new())
     }
 
-    /// Bars the platforms of those who were ended from the enclave.
-    fn bar(&mut self, change: Change, enclave: &Entry<EnclaveRecord>) -> Change {
+    /// Bars a platform from the enclave.
+    fn bar(&mut self, change: Change, enclave: &Entry<EnclaveRecord>, platform: &HexBytes) -> Change {
         let mut record = enclave.record.clone();
-        for platform in &self.platforms {
-            if record.bar(platform, self.at, &self.reason) {
-                self.barred.push(platform.clone());
-            }
+        if !record.bar(platform, self.at, &self.reason) {
+            return change;
         }
-        if self.barred.is_empty() { change } else { change.update(&record, enclave.revision) }
+        self.barred.push(platform.clone());
+        change.update(&record, enclave.revision)
     }
 
     fn rotate_one(

@@ -135,7 +135,8 @@ impl View {
         self.instances.values().filter(move |entry| entry.record.enclave == uid)
     }
 
-    /// How an instance stands at `now`: by its record, its registration, its release and its deadline, whichever is worst.
+    /// How an instance stands at `now`: by its record, its registration, its platform, its release and its deadline,
+    /// whichever is worst.
     pub(crate) fn standing(&self, entry: &InstanceEntry, now: Timestamp) -> Standing {
         let record = &entry.record;
         if let RecordedStanding::Revoked { at, .. } = record.standing {
@@ -145,6 +146,10 @@ impl View {
             return Standing::Revoked { at: record.attested_at };
         };
         if let Some(at) = enclave.record.revoked {
+            return Standing::Revoked { at };
+        }
+        // What runs on a barred platform is granted nothing, whatever its own record says.
+        if let Some(at) = record.platform_id.as_ref().and_then(|platform| enclave.record.barred_since(platform)) {
             return Standing::Revoked { at };
         }
         match enclave.record.releases.get(&record.release) {

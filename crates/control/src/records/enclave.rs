@@ -71,7 +71,12 @@ impl EnclaveRecord {
 
     /// Whether the platform is kept out.
     pub(crate) fn bars(&self, platform: &HexBytes) -> bool {
-        self.barred_platforms.iter().any(|bar| bar.platform == *platform)
+        self.barred_since(platform).is_some()
+    }
+
+    /// Since when the platform is kept out, if it is.
+    pub(crate) fn barred_since(&self, platform: &HexBytes) -> Option<Timestamp> {
+        self.barred_platforms.iter().find(|bar| bar.platform == *platform).map(|bar| bar.since)
     }
 
     /// Keeps a platform out; says whether that is new.

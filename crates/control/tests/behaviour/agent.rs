@@ -48,6 +48,15 @@ impl Agent {
         agent
     }
 
+    /// One that is attested and linked, on the platform `platform` (others are on 9).
+    pub(crate) async fn attested_on(node: &Node, enclave: &str, platform: u8) -> Self {
+        let attester = SimulatedAttester::of_code(enclave).platform_id(crate::node::hex(&[platform; 8]));
+        let mut agent = Self::with(enclave, attester);
+        agent.attest(node).await.unwrap();
+        node.link(agent.id());
+        agent
+    }
+
     pub(crate) fn id(&self) -> InstanceId {
         self.instance.unwrap()
     }

@@ -32,7 +32,8 @@ async fn gets_nothing(node: &Node, agent: &Agent, sealed: &[u8]) {
 #[tokio::test]
 async fn a_revoked_instance_gets_nothing_at_once_and_what_it_was_given_is_rotated() {
     let node = node().await;
-    let (mut one, other) = (Agent::attested(&node, "payments/api").await, Agent::attested(&node, "payments/api").await);
+    let mut one = Agent::attested(&node, "payments/api").await;
+    let other = Agent::attested_on(&node, "payments/api", 8).await;
     let sealed = one.encrypt(&node, STORAGE, b"old data").await.unwrap();
     let (_, old_key) = one.derive(&node, STORAGE).await.unwrap();
     one.derive(&node, PII).await.unwrap();
@@ -47,7 +48,7 @@ async fn a_revoked_instance_gets_nothing_at_once_and_what_it_was_given_is_rotate
     gets_nothing(&node, &one, &sealed).await;
     assert_eq!(*node.links.disconnected.lock().unwrap(), [one.id()]);
     assert!(node.notices(one.id()).iter().any(|notice| matches!(notice, Notice::Revoked { .. })));
-    // The same code goes on under the new version, and still reads what was written before.
+    // The same code goes on elsewhere under the new version, and still reads what was written before.
     assert_eq!(other.decrypt(&node, &sealed).await.unwrap(), b"old data");
     let (version, new_key) = other.derive(&node, STORAGE).await.unwrap();
     assert_eq!(version, 2);
@@ -56,12 +57,53 @@ async fn a_revoked_instance_gets_nothing_at_once_and_what_it_was_given_is_rotate
     assert_eq!(one.attest(&node).await.unwrap_err().code, ProblemCode::Revoked);
     let barred = Agent::new("payments/api").attest(&node).await.unwrap_err();
     assert_eq!(barred.cause.as_deref(), Some("platform.barred"));
-    let elsewhere = SimulatedAttester::of_code("payments/api").platform_id(hex(&[8; 8]));
-    Agent::with("payments/api", elsewhere).attest(&node).await.unwrap();
+    Agent::attested_on(&node, "payments/api", 8).await;
     let enclave = node.control.enclave(&root(), &one.enclave).await.unwrap();
     let lift = EnclaveChange { lift_platforms: vec![hex(&[9; 8])], ..EnclaveChange::default() };
     node.control.update_enclave(&root(), &one.enclave, Some(enclave.revision), lift).await.unwrap();
     Agent::new("payments/api").attest(&node).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_barred_platform_ends_all_that_runs_on_it_and_rotates_what_any_of_it_was_given() {
+    let node = node().await;
+    node.register("payments/web").await;
+    let one = Agent::attested(&node, "payments/api").await;
+    let (beside, elsewhere) =
+        (Agent::attested(&node, "payments/api").await, Agent::attested_on(&node, "payments/api", 8).await);
+    let sealed = beside.encrypt(&node, STORAGE, b"data").await.unwrap();
+    beside.derive(&node, PII).await.unwrap();
+    let revoked = node.control.revoke_instance(&root(), one.id(), "stolen").await.unwrap();
+    let (mut ended, mut expected) = (revoked.instances.clone(), vec![one.id(), beside.id()]);
+    ended.sort();
+    expected.sort();
+    assert_eq!(ended, expected);
+    assert_eq!(revoked.rotated.iter().map(|one| one.resource.to_string()).collect::<Vec<_>>(), [PII]);
+    gets_nothing(&node, &one, &sealed).await;
+    gets_nothing(&node, &beside, &sealed).await;
+    assert!(node.links.disconnected.lock().unwrap().contains(&beside.id()));
+    assert_eq!(elsewhere.decrypt(&node, &sealed).await.unwrap(), b"data");
+    // A bar is the enclave's own: others go on there.
+    Agent::attested(&node, "payments/web").await;
+}
+
+#[tokio::test]
+async fn an_instance_that_has_ended_already_has_its_platform_barred() {
+    let node = node().await;
+    let name = "payments/api".parse().unwrap();
+    let enclave = node.control.enclave(&root(), &name).await.unwrap();
+    node.control.add_release(&root(), &name, Some(enclave.revision), release("v2", "two")).await.unwrap();
+    let old = Agent::attested(&node, "payments/api").await;
+    let ended = node.control.revoke_release(&root(), &name, &"v1".parse().unwrap(), "flaw").await.unwrap();
+    assert!(ended.instances == [old.id()] && ended.barred_platforms.is_empty());
+    let other_code = |platform| SimulatedAttester::of_code("two").platform_id(hex(&[platform; 8]));
+    let mut beside = Agent::with("payments/api", other_code(9));
+    beside.attest(&node).await.unwrap();
+    let revoked = node.control.revoke_instance(&root(), old.id(), "and its machine was taken over").await.unwrap();
+    assert_eq!((revoked.instances, revoked.barred_platforms), (vec![beside.id()], vec![hex(&[9; 8])]));
+    let barred = Agent::with("payments/api", other_code(9)).attest(&node).await.unwrap_err();
+    assert_eq!(barred.cause.as_deref(), Some("platform.barred"));
+    Agent::with("payments/api", other_code(8)).attest(&node).await.unwrap();
 }
 
 #[tokio::test]
@@ -81,7 +123,7 @@ async fn where_no_platform_is_named_revoke_says_what_else_helps() {
     agent.attest(&node).await.unwrap();
     let revoked = node.control.revoke_instance(&root(), agent.id(), "stolen").await.unwrap();
     assert!(revoked.barred_platforms.is_empty());
-    assert!(revoked.advice[0].fix.contains("release revoke"), "{:?}", revoked.advice);
+    assert!(revoked.advice[0].fix.contains("--release v1"), "{:?}", revoked.advice);
 }
 
 #[tokio::test]
