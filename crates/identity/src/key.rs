@@ -11,7 +11,7 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_256_R_1, SECP_384_R_1};
 use der::asn1::UintRef;
 use der::{Decode, Encode, Sequence};
-use spki::SubjectPublicKeyInfoRef;
+use spki::{SubjectPublicKeyInfo, SubjectPublicKeyInfoRef};
 
 use crate::IdentityError;
 
@@ -226,6 +226,21 @@ fn point(spki: &[u8], algorithm: SignatureAlgorithm) -> Option<&[u8]> {
         && point.len() == 1 + 2 * algorithm.scalar_len()
         && point.first() == Some(&4);
     canonical.then_some(point)
+}
+
+/// The uncompressed point of an ECDSA P-256 key, 65 bytes.
+pub(crate) fn point_of_p256(spki: &[u8]) -> Result<&[u8], IdentityError> {
+    let algorithm = SignatureAlgorithm::EcdsaP256Sha256;
+    point(spki, algorithm).ok_or(IdentityError::Key { what: "signing key", expected: algorithm.key_name() })
+}
+
+/// A SubjectPublicKeyInfo in DER over an uncompressed point on P-256.
+pub(crate) fn spki_of_p256(point: &[u8]) -> Result<Vec<u8>, IdentityError> {
+    let encode = || {
+        let algorithm = spki::AlgorithmIdentifier { oid: ID_EC_PUBLIC_KEY, parameters: Some(SECP_256_R_1) };
+        SubjectPublicKeyInfo { algorithm, subject_public_key: der::asn1::BitStringRef::from_bytes(point)? }.to_der()
+    };
+    encode().map_err(|why: der::Error| IdentityError::encoding("public key", why))
 }
 
 #[cfg(test)]

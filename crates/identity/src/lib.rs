@@ -37,6 +37,7 @@
 mod certificate;
 mod error;
 mod genesis;
+mod jwk;
 pub mod jws;
 mod key;
 pub mod tls;
@@ -49,6 +50,7 @@ mod testing;
 pub use certificate::{CertificateTemplate, Profile, ProfileKind, Tbs, self_signed_identity, verify_self_signed};
 pub use error::IdentityError;
 pub use genesis::{Genesis, GenesisBody, OperatorSignature};
+pub use jwk::{jwk, spki_of_jwk, thumbprint};
 pub use key::{
     IdentityKey, SignatureAlgorithm, check_spki, signature_der_from_fixed, signature_fixed_from_der, spki_hash,
     verify_signature,

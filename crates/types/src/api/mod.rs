@@ -5,6 +5,7 @@
 
 mod admin;
 mod answer;
+mod key_set;
 mod request;
 mod view;
 
@@ -16,6 +17,7 @@ pub use answer::{
     Advice, Can, CanCase, DecisionFilter, DecisionView, DomainInfo, Event, Health, Residual, Revoked, Rotation,
     StandingCounts, Status, Why,
 };
+pub use key_set::{Jwk, KeySet};
 pub use request::{AuthorizeRequest, CutRequest, ReleaseStateChange, RevokeRequest, RotateRequest};
 pub use view::{
     ChannelEnd, ChannelView, EnclaveView, InstanceView, KeyVersionView, KeyView, PlatformBarView, PolicyView,
