@@ -91,6 +91,10 @@ impl Control {
         if let Some(platform) = admission.claims.platform_id.as_ref().filter(|platform| enclave.record.bars(platform)) {
             return Err(refuse::barred(&admission.enclave_name, platform));
         }
+        // The list may have been shortened since the evidence was verified: a ticket lives for a minute.
+        if let Some(tpm) = admission.tpm.as_ref().filter(|tpm| !enclave.record.lists(&tpm.ek_digest)) {
+            return Err(refuse::unlisted(&tpm.ek_digest));
+        }
         if let Some(id) = admission.instance {
             let entry = view.instance(id).ok_or_else(crate::authorizer::not_attested)?;
             if let standing @ Standing::Revoked { .. } = view.standing(entry, self.now()) {

@@ -69,6 +69,11 @@ impl EnclaveRecord {
         format!("{}/{name}", Self::KIND)
     }
 
+    /// Whether the registration lists the TPM with this endorsement key.
+    pub(crate) fn lists(&self, ek_digest: &HexBytes) -> bool {
+        self.tpm_ek_digests.contains(ek_digest)
+    }
+
     /// Whether the platform is kept out.
     pub(crate) fn bars(&self, platform: &HexBytes) -> bool {
         self.barred_since(platform).is_some()

@@ -147,3 +147,21 @@ async fn a_tpm_that_is_struck_off_the_list_is_ended() {
     assert_eq!(node.control.resume(&agent.identity(&node)).unwrap_err().code, ProblemCode::Revoked);
     assert_eq!(agent.attest(&node).await.unwrap_err().code, ProblemCode::Revoked);
 }
+
+#[tokio::test]
+async fn a_tpm_that_is_struck_off_the_list_while_it_proves_its_key_is_not_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(tpm) = start(folder.path()) else { return };
+    let node = Node::dev().await;
+    let enclave = node.control.create_enclave(&root(), registration(&mut attester(&tpm))).await.unwrap();
+    let mut agent = Agent::with(GATEWAY, attester(&tpm));
+    let request = agent.request(&node);
+    let AttestStep::Activate(step) = node.control.attest(request).await.unwrap() else {
+        panic!("a new attestation key must be proven")
+    };
+    let secret = agent.attester.activate_credential(&step.id_object, &step.encrypted_secret).unwrap();
+    let others = EnclaveChange { tpm_ek_digests: Some(vec![hex(&[1; 32])]), ..EnclaveChange::default() };
+    node.control.update_enclave(&root(), &enclave.name, Some(enclave.revision), others).await.unwrap();
+    let refused = node.control.activate(&step.ticket, secret.expose(), &agent.link()).await.unwrap_err();
+    assert_eq!(refused.cause.as_deref(), Some("platform.unlisted"));
+}
