@@ -2,7 +2,7 @@
 //! allowed, and nothing is recorded that was not given.
 
 use burgrave_audit::{Attestation, Durability, Kind, Outcome};
-use burgrave_identity::{CertificateDer, CertificateTemplate, Profile, jws};
+use burgrave_identity::{CertificateDer, CertificateTemplate, Profile};
 use burgrave_policy::CandidateFacts;
 use burgrave_seal::hpke::{self, SealedInfo, SealedKind};
 use burgrave_seal::sha256;
@@ -27,8 +27,13 @@ const VERIFIER: &str = concat!("burgrave ", env!("CARGO_PKG_VERSION"));
 const MAX_INSTANCES: usize = 10_000;
 
 impl Control {
-    /// Admits or renews an instance whose evidence was taken.
+    /// Admits or renews an instance whose evidence was taken. Where that is refused, it is recorded.
     pub(super) async fn admit(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
+        let bearer = refuse::Bearer::from(&admission);
+        self.admit_verified(admission, link).await.map_err(|problem| self.refused(bearer, problem.into()))
+    }
+
+    async fn admit_verified(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
         let view = self.view()?;
         let enclave = self.still_admits(&view, &admission)?;
         let candidate = CandidateFacts {
@@ -179,6 +184,7 @@ impl Control {
             valid_until: admission.valid_until,
             checks: Vec::new(),
         };
+        let signer = self.signer();
         let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
         let inputs = ResultInputs {
             verifier: VERIFIER,
@@ -188,11 +194,10 @@ impl Control {
             nonce: admission.nonce.as_bytes(),
             evidence: admission.evidence,
             at: now,
-            not_after: until,
+            not_after: until.min(signer.until),
         };
         let payload = attestation_result(&verification, &appraisal, &inputs);
-        let signer = self.signer();
-        jws::sign(&payload, jws::TYP_ATTESTATION_RESULT, &signer.key, &signer.chain).map_err(|error| internal(&error))
+        signer.sign_result(&payload).map_err(|error| internal(&error))
     }
 
     async fn issue_svid(

@@ -50,14 +50,13 @@ impl Control {
     ///
     /// Side effects: an HSM signature (the SVID), a ledger record for a first attestation or changed claims, a durable audit entry.
     pub async fn attest(&self, request: AttestRequest) -> Result<AttestStep, Problem> {
-        let accepted = match self.verify_request(&request) {
-            Ok(accepted) => accepted,
-            Err(refusal) => return Err(self.refused(&request, refusal)),
-        };
+        let refused = |refusal| self.refused(self.bearer(&request), refusal);
+        let accepted = self.verify_request(&request).map_err(refused)?;
+        self.challenger().consume(accepted.challenge).map_err(|error| refused(refuse::challenge(error).into()))?;
         if accepted.must_activate {
-            return self.ask_for_activation(&request, accepted).map(AttestStep::Activate);
+            let step = self.ask_for_activation(&request, accepted).map_err(|problem| refused(problem.into()))?;
+            return Ok(AttestStep::Activate(step));
         }
-        self.challenger().consume(accepted.challenge).map_err(refuse::challenge)?;
         self.admit(accepted.admission, &request.link).await.map(|attested| AttestStep::Attested(Box::new(attested)))
     }
 
@@ -66,8 +65,11 @@ impl Control {
     /// # Errors
     /// As [`Control::attest`]; `attestation.rejected` with cause `tpm.activation` where the secret is not the one.
     pub async fn activate(&self, ticket: &[u8], secret: &[u8], link: &LinkBinding) -> Result<Attested, Problem> {
-        let admission = self.redeem_ticket(ticket, secret, link)?;
-        self.admit(admission, link).await
+        let opened = self.open_ticket(ticket)?;
+        if let Err(problem) = self.redeem(&opened, ticket, secret, link) {
+            return Err(self.refused((&opened.admission).into(), problem.into()));
+        }
+        self.admit(opened.admission, link).await
     }
 
     /// What a peer that reconnects under its SVID still is: standing and deadline stay what they were.

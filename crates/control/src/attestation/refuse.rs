@@ -1,9 +1,10 @@
 //! Refusals: each says what failed, what was expected and what was found.
 
 use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome};
-use burgrave_types::{EnclaveName, EvidenceDigest, Problem, ProblemCode};
+use burgrave_types::{EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
 use burgrave_verifier::{Check, Difference, Verification};
 
+use super::verify::Admission;
 use crate::challenge::ChallengeError;
 use crate::{AttestRequest, Control};
 
@@ -20,24 +21,56 @@ impl From<Problem> for Refusal {
     }
 }
 
+/// Whose evidence it was, as the record says it.
+#[derive(Clone)]
+pub(super) struct Bearer {
+    enclave: EnclaveName,
+    /// The instance that has the identity key of the link, whatever the caller says that it renews.
+    instance: Option<InstanceId>,
+    tee: Tee,
+    evidence: EvidenceDigest,
+}
+
+impl From<&Admission> for Bearer {
+    fn from(admission: &Admission) -> Self {
+        Self {
+            enclave: admission.enclave_name.clone(),
+            instance: admission.instance,
+            tee: admission.claims.tee,
+            evidence: admission.evidence,
+        }
+    }
+}
+
 impl Control {
-    /// Records a refusal and gives what the caller is told.
-    pub(super) fn refused(&self, request: &AttestRequest, refusal: Refusal) -> Problem {
-        let event = Attestation {
+    /// Who bears a request's evidence.
+    pub(super) fn bearer(&self, request: &AttestRequest) -> Bearer {
+        let key = burgrave_identity::spki_hash(&request.link.identity_spki);
+        Bearer {
             enclave: request.enclave.clone(),
-            instance: request.renews,
+            instance: self.last_view().instance_of_key(&key).map(|entry| entry.record.id),
             tee: request.evidence.lead.tee,
+            evidence: EvidenceDigest::from_bytes(burgrave_seal::sha256(&request.evidence.encode())),
+        }
+    }
+
+    /// Records a refusal and gives what the caller is told.
+    pub(super) fn refused(&self, bearer: Bearer, refusal: Refusal) -> Problem {
+        let event = Attestation {
+            enclave: bearer.enclave.clone(),
+            instance: bearer.instance,
+            tee: bearer.tee,
             outcome: Outcome::Rejected,
             cause: refusal.problem.cause.clone().or_else(|| Some(refusal.problem.code.to_string())),
             checks: refusal.checks,
-            evidence: EvidenceDigest::from_bytes(burgrave_seal::sha256(&request.evidence.encode())),
+            evidence: bearer.evidence,
             result: None,
             claims: refusal.claims.map(|claims| *claims),
             valid_until: None,
         };
         // Refusing needs no record; a flood of refusals must not cost a disk write each.
         let _ = self.record(Kind::Attestation(Box::new(event)), Durability::Batched);
-        self.happened("attestation.rejected", &request.enclave.to_string(), &refusal.problem.detail);
+        self.happened("attestation.rejected", &bearer.enclave.to_string(), &refusal.problem.detail);
         *refusal.problem
     }
 }

@@ -19,11 +19,11 @@ const LABEL: &str = "burgrave-activation-ticket-v1";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ticket {
+pub(super) struct Ticket {
     expires: Timestamp,
     exporter: HexBytes,
     secret_hash: HexBytes,
-    admission: Admission,
+    pub(super) admission: Admission,
 }
 
 impl Control {
@@ -38,8 +38,7 @@ impl Control {
         self.random().fill(&mut bytes);
         let secret = Secret::new(bytes);
         let credential = make_credential(&accepted.ek_public, &ak_name, secret.expose(), self.random())
-            .map_err(|error| self.refused(request, refuse::activation(error).into()))?;
-        self.challenger().consume(accepted.challenge).map_err(refuse::challenge)?;
+            .map_err(refuse::activation)?;
         let ticket = Ticket {
             expires: self.now() + LIFETIME,
             exporter: HexBytes(request.link.exporter.to_vec()),
@@ -54,12 +53,21 @@ impl Control {
         })
     }
 
-    /// What a ticket says was verified, where the secret is the right one.
-    pub(super) fn redeem_ticket(&self, ticket: &[u8], secret: &[u8], link: &LinkBinding) -> Result<Admission, Problem> {
-        let digest = sha256(ticket);
+    /// Reads a ticket of this node's.
+    pub(super) fn open_ticket(&self, ticket: &[u8]) -> Result<Ticket, Problem> {
         let content = self.challenger().unseal(LABEL, ticket);
         let content = content.ok_or_else(|| refuse::activation("the ticket is none of this node's"))?;
-        let ticket: Ticket = serde_json::from_slice(content).map_err(refuse::activation)?;
+        serde_json::from_slice(content).map_err(refuse::activation)
+    }
+
+    /// Uses a ticket up, where it is in time, of this link, and the secret is the right one. `sealed` is the ticket as it came.
+    pub(super) fn redeem(
+        &self,
+        ticket: &Ticket,
+        sealed: &[u8],
+        secret: &[u8],
+        link: &LinkBinding,
+    ) -> Result<(), Problem> {
         if self.now() >= ticket.expires {
             return Err(refuse::activation(format_args!("the ticket expired at {}", ticket.expires)));
         }
@@ -71,7 +79,6 @@ impl Control {
         if sha256(secret).as_slice() != ticket.secret_hash.as_bytes() {
             return Err(refuse::activation("the secret is not the one in the credential"));
         }
-        self.challenger().consume_digest(digest, ticket.expires).map_err(refuse::challenge)?;
-        Ok(ticket.admission)
+        self.challenger().consume_digest(sha256(sealed), ticket.expires).map_err(refuse::challenge)
     }
 }

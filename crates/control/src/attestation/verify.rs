@@ -52,7 +52,7 @@ pub(super) struct Admission {
     pub(super) tpm: Option<TpmProof>,
     /// When certificates or collateral under the evidence end.
     pub(super) valid_until: Option<Timestamp>,
-    #[serde(skip)]
+    /// What was checked, for the record.
     pub(super) checks: Vec<burgrave_audit::Check>,
 }
 

@@ -77,3 +77,34 @@ async fn a_record_that_cannot_be_read_ends_all_service_links_and_channels() {
     let new = burgrave_control::NewKey { resource: "key/payments/x".parse().unwrap() };
     assert_eq!(node.control.create_key(&root(), new).await.unwrap_err().code, ProblemCode::Unavailable);
 }
+
+/// The causes of refused attestations on record.
+fn causes(node: &Node) -> Vec<String> {
+    let events = node.audit.memory.events();
+    let cause = |event: &burgrave_audit::Event| match &event.kind {
+        Kind::Attestation(attestation) if attestation.outcome == Outcome::Rejected => attestation.cause.clone(),
+        _ => None,
+    };
+    events.iter().filter_map(|(event, _)| cause(event)).collect()
+}
+
+#[tokio::test]
+async fn a_refusal_is_on_record_wherever_it_happens() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    let mut agent = Agent::new("payments/api");
+    let request = agent.request(&node);
+    let (first, second) = tokio::join!(node.control.attest(request.clone()), node.control.attest(request));
+    assert!(first.is_ok() && second.is_err());
+    node.rule(burgrave_control::RuleEffect::Forbid, "payments/api attest payments/api").await;
+    Agent::new("payments/api").attest(&node).await.unwrap_err();
+    // Who says that it renews somebody else's attestation is not recorded as that instance.
+    let mut other = Agent::new("payments/api");
+    other.instance = Some(burgrave_types::InstanceId::from_bytes([7; 16]));
+    other.attest(&node).await.unwrap_err();
+    assert_eq!(causes(&node), ["challenge.used", "policy.denied", "renewal.mismatch"]);
+    let liars = node.audit.memory.events().into_iter().filter(
+        |(event, _)| matches!(&event.kind, Kind::Attestation(attestation) if attestation.instance == other.instance),
+    );
+    assert_eq!(liars.count(), 0);
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burgrave_attester::TpmAttester;
 use burgrave_attester::swtpm::Swtpm;
+use burgrave_audit::{Kind, Outcome};
 use burgrave_control::{AttestStep, EnclaveChange, NewEnclave, NewRelease};
 use burgrave_types::claims::{HexBytes, ReferenceValue};
 use burgrave_types::{DomainClass, KeyIdentity, ProblemCode, Tee};
@@ -66,6 +67,18 @@ async fn a_listed_tpm_proves_its_key_once_and_attests_in_production() {
     let attested = node.control.activate(&step.ticket, secret.expose(), &agent.link()).await.unwrap();
     let again = node.control.activate(&step.ticket, secret.expose(), &agent.link()).await.unwrap_err();
     assert_eq!(again.code, ProblemCode::ChallengeInvalid);
+    let events: Vec<_> = node.audit.memory.events().into_iter().map(|(event, _)| event.kind).collect();
+    let attestations = || {
+        events.iter().filter_map(|kind| match kind {
+            Kind::Attestation(attestation) => Some(attestation),
+            _ => None,
+        })
+    };
+    let refused = attestations().filter(|one| one.outcome == Outcome::Rejected).filter_map(|one| one.cause.as_deref());
+    assert_eq!(refused.collect::<Vec<_>>(), ["tpm.activation", "tpm.activation", "challenge.used"]);
+    // What was checked in the first round is on record with what was admitted in the second.
+    let accepted = attestations().find(|one| one.outcome == Outcome::Accepted).unwrap();
+    assert!(accepted.checks.iter().any(|check| check.name == "tpm.quote.signature" && check.passed));
     agent.instance = Some(attested.instance);
     let shown = node.control.instance(&root(), attested.instance).await.unwrap();
     assert_eq!(shown.claims.platform_id, Some(hex(&ek_digest(&attester(&tpm).ek_public().unwrap()))));
