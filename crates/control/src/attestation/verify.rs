@@ -70,16 +70,18 @@ impl Control {
         let known = instance.and_then(|entry| entry.record.tpm.clone());
         // The same key in the same TPM since the same boot was proven before.
         let proven = tpm.is_some() && tpm == known;
-        if let Some(tpm) = &tpm
-            && !enclave.is_some_and(|enclave| enclave.tpm_ek_digests.contains(&tpm.ek_digest))
-        {
-            return Err(refuse::unlisted(&tpm.ek_digest).into());
-        }
-        let verification = self.verify_evidence(request, enclave, tpm.as_ref(), now);
+        let verification = self.verify_evidence(request, tpm.as_ref(), now);
         if verification.verdict != Verdict::Accept {
             return Err(refuse::verification(&verification));
         }
-        // Only now: junk gets the same answer whether or not the enclave is registered.
+        let must_activate = request.evidence.lead.tee == Tee::Tpm && !proven;
+        if must_activate && tpm.is_none() {
+            return Err(refuse::activation("the evidence lacks `ak.pub`, `ek.pub` or a quote that can be read").into());
+        }
+        // Only now: junk gets the same answer whether or not the enclave is registered, and lists the TPM.
+        if let Some(tpm) = tpm.as_ref().filter(|tpm| !enclave.is_some_and(|enclave| enclave.lists(&tpm.ek_digest))) {
+            return Err(refuse::unlisted(&tpm.ek_digest).into());
+        }
         let Some(enclave) = enclave else {
             return Err(refuse::enclave(&request.enclave, self.class() == DomainClass::Dev).into());
         };
@@ -88,10 +90,6 @@ impl Control {
             return Err(refuse::barred(&request.enclave, platform).into());
         }
         let (release, reference) = appraised(enclave, &verification, &claims, instance.is_some())?;
-        let must_activate = request.evidence.lead.tee == Tee::Tpm && !proven;
-        if must_activate && tpm.is_none() {
-            return Err(refuse::activation("the evidence lacks `ak.pub`, `ek.pub` or a quote that can be read").into());
-        }
         let admission = Admission {
             enclave: enclave.uid,
             enclave_name: enclave.name.clone(),
@@ -139,13 +137,10 @@ impl Control {
         Ok(Some(entry))
     }
 
-    fn verify_evidence(
-        &self,
-        request: &AttestRequest,
-        enclave: Option<&EnclaveRecord>,
-        tpm: Option<&TpmProof>,
-        now: Timestamp,
-    ) -> Verification {
+    /// Verifies evidence by itself: nothing of it depends on a registration, so that no answer tells of one. Of a TPM it takes
+    /// for granted that the registration lists it, which is asked next, and that it holds the attestation key, which it
+    /// proves before anything is admitted (`must_activate`).
+    fn verify_evidence(&self, request: &AttestRequest, tpm: Option<&TpmProof>, now: Timestamp) -> Verification {
         let other_parts: Vec<[u8; 32]> = request.evidence.others.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {
             genesis: self.trust().genesis_hash(),
@@ -158,13 +153,13 @@ impl Control {
         };
         let part = &request.evidence.lead;
         let endorsements = Endorsements {
-            platforms: platforms(part.tee, enclave),
+            platforms: tpm.map(|tpm| tpm.ek_digest.as_bytes().to_vec()).into_iter().collect(),
             ak_proof: ak_proof(tpm),
             ..Endorsements::default()
         };
         let profile = Profile {
             allow_simulated: self.class() == DomainClass::Dev,
-            tpm: TpmProfile { trust: TpmTrust::Listed, pcrs: enclave.map(registered_pcrs).unwrap_or_default() },
+            tpm: TpmProfile { trust: TpmTrust::Listed, pcrs: BTreeSet::new() },
             ..Profile::default()
         };
         let (report_data, qualifying_data) = (binding.report_data(), binding.qualifying_data());
@@ -209,19 +204,7 @@ fn lasting(mut claims: Claims, enclave: &EnclaveRecord) -> Claims {
     claims
 }
 
-/// The platforms that the evidence may come from. Evidence of a TPM for an enclave that lists none, or is not
-/// registered, comes from none of them.
-fn platforms(tee: Tee, enclave: Option<&EnclaveRecord>) -> Vec<Vec<u8>> {
-    if tee != Tee::Tpm {
-        return Vec::new();
-    }
-    let listed: Vec<Vec<u8>> =
-        enclave.iter().flat_map(|enclave| &enclave.tpm_ek_digests).map(|digest| digest.as_bytes().to_vec()).collect();
-    if listed.is_empty() { vec![Vec::new()] } else { listed }
-}
-
-/// What verification may take for granted of a TPM: that the attestation key stands in it. Nothing is admitted before that
-/// was proven, now or before (`must_activate`).
+/// That the attestation key stands in the TPM.
 fn ak_proof(tpm: Option<&TpmProof>) -> AkProof {
     let activated = |tpm: &TpmProof| {
         let ek_digest = tpm.ek_digest.as_bytes().try_into().ok()?;
@@ -244,10 +227,4 @@ fn tpm_proof(request: &AttestRequest) -> Option<TpmProof> {
         reset_count,
         restart_count,
     })
-}
-
-/// The PCRs that the enclave's releases name.
-fn registered_pcrs(enclave: &EnclaveRecord) -> BTreeSet<u8> {
-    let names = enclave.releases.values().flat_map(|release| release.reference.registers.keys());
-    names.filter_map(|name| name.strip_prefix("pcr")?.parse().ok()).collect()
 }

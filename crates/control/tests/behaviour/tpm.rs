@@ -103,6 +103,35 @@ async fn an_unlisted_tpm_is_refused() {
 }
 
 #[tokio::test]
+async fn no_answer_to_a_tpm_tells_whether_the_enclave_is_registered_or_the_tpm_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(tpm) = start(folder.path()) else { return };
+    let node = Node::dev().await;
+    let listed = registration(&mut attester(&tpm));
+    let unlisted = NewEnclave {
+        name: "boot/other".parse().unwrap(),
+        tpm_ek_digests: vec![hex(&[1; 32])],
+        ..registration(&mut attester(&tpm))
+    };
+    for enclave in [listed, unlisted] {
+        node.control.create_enclave(&root(), enclave).await.unwrap();
+    }
+    // The public part of an endorsement key is no secret: beside it, anybody may show a quote of anything.
+    let mut answers = Vec::new();
+    for enclave in [GATEWAY, "boot/other", "boot/nobody"] {
+        let mut request = Agent::with(enclave, attester(&tpm)).request(&node);
+        request.link.exporter = [7; 32];
+        let junk = node.control.attest(request).await.unwrap_err();
+        answers.push((junk.code, junk.cause, junk.fix));
+    }
+    assert_eq!(answers[0].1.as_deref(), Some("binding.nonce"));
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let unlisted = Agent::with("boot/other", attester(&tpm)).attest(&node).await.unwrap_err();
+    let unknown = Agent::with("boot/nobody", attester(&tpm)).attest(&node).await.unwrap_err();
+    assert_eq!((unlisted.cause.as_deref(), &unlisted), (Some("platform.unlisted"), &unknown));
+}
+
+#[tokio::test]
 async fn a_wrong_pcr_is_refused_with_what_differed() {
     let folder = tempfile::tempdir().unwrap();
     let Some(tpm) = start(folder.path()) else { return };
