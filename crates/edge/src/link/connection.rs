@@ -1,7 +1,6 @@
 //! The life of one connection: handshake, HELLO, then a reader and a writer until one of them ends.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use burgrave_identity::tls::LinkPeer;
 use burgrave_protocol::frame::{Decoder, Frame, FrameType};
@@ -53,7 +52,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(server: Arc<L
     };
     let link = server.hub.connect(server.limits.channels);
     let (reader, writer) = tokio::io::split(tls);
-    let writing = tokio::spawn(write(Arc::clone(&link), writer, server.limits.idle));
+    let writing = tokio::spawn(write(Arc::clone(&server), Arc::clone(&link), writer));
     let session = Session::new(Arc::clone(&server), Arc::clone(&link), peer, exporter);
     let ended = read(&server, &session, reader).await;
     match &ended {
@@ -193,7 +192,8 @@ fn hello_of(frame: &Frame, genesis: &GenesisHash) -> Result<wire::Hello, Problem
 }
 
 /// Writes what is queued, in batches, until the connection ends and nothing waits.
-async fn write(link: Arc<Peer>, mut writer: impl AsyncWrite + Unpin, limit: Duration) {
+async fn write(server: Arc<LinkServer>, link: Arc<Peer>, mut writer: impl AsyncWrite + Unpin) {
+    let limit = server.limits.idle;
     let mut batch = Zeroizing::new(Vec::with_capacity(READ));
     loop {
         if link.is_busy() {
@@ -201,7 +201,12 @@ async fn write(link: Arc<Peer>, mut writer: impl AsyncWrite + Unpin, limit: Dura
             tokio::task::yield_now().await;
         }
         batch.clear();
-        if link.fill(&mut batch, BATCH) {
+        for route in link.fill(&mut batch, BATCH) {
+            if server.hub.drained(&route) {
+                server.control.channel_closed(route.channel, "closed by a side");
+            }
+        }
+        if !batch.is_empty() {
             let written = timeout(limit, async {
                 writer.write_all(&batch).await?;
                 writer.flush().await

@@ -252,7 +252,7 @@ fn notices(notice: Notice) -> Vec<push::Notice> {
             }
             lost.chunks(LOST_PER_PUSH).map(notice).map(push::Notice::Revision).collect()
         }
-        Notice::Reattest { challenge } => vec![push::Notice::Reattest(super::session::challenge(challenge))],
+        Notice::Reattest { challenge } => vec![push::Notice::Reattest(super::attest::challenge(challenge))],
         Notice::Revoked { reason } => vec![push::Notice::Revoked(reason.into())],
         Notice::KeyVersion { resource, version } => {
             vec![push::Notice::KeyVersion(wire::KeyVersion { resource: resource.to_string(), version })]
@@ -375,6 +375,55 @@ mod tests {
         assert!(a.channel(1).is_none() && b.channels().is_empty() && lock(&hub.state).routes.is_empty());
         assert!(!hub.is_linked(instance(1)));
         assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
+    }
+
+    #[test]
+    fn a_channel_that_was_closed_is_cut_with_the_instance_until_its_last_bytes_are_gone() {
+        for ended in [instance(1), instance(2)] {
+            let (hub, a, b) = hub();
+            hub.open(&opened(7), &a, 1, 4).unwrap();
+            let (route, side) = a.channel(1).unwrap();
+            route.data(side, vec![1; 100].into(), None).unwrap();
+            assert!(!hub.close_route(&route, side));
+            hub.disconnect(ended, &reason());
+            assert!(!kinds(&b).contains(&FrameType::Data));
+            assert!(lock(&hub.state).routes.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_an_agent_sent_before_it_closed_and_left_arrives_and_the_channel_is_over_then() {
+        let (hub, a, b) = hub();
+        hub.open(&opened(7), &a, 1, 4).unwrap();
+        let (route, side) = a.channel(1).unwrap();
+        route.data(side, vec![1; 100].into(), None).unwrap();
+        hub.close_route(&route, side);
+        a.end_silently();
+        hub.disconnected(&a, Some(instance(1)));
+        let mut batch = Vec::new();
+        let drained = b.fill(&mut batch, usize::MAX);
+        assert!(batch.windows(100).any(|bytes| bytes == [1; 100]));
+        assert!(drained.iter().all(|route| hub.drained(route)) && drained.len() == 1);
+        assert!(lock(&hub.state).routes.is_empty() && b.channels().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_offered_no_more_channels() {
+        let (hub, a, b) = hub();
+        let mut cycles = 0;
+        let refused = loop {
+            if let Err(problem) = hub.open(&OpenedChannel { grant: vec![0; 8000], ..opened(7) }, &a, 1, 4) {
+                break problem;
+            }
+            hub.cut(opened(7).channel, &reason());
+            kinds(&a);
+            cycles += 1;
+            assert!(cycles < 1000, "nothing holds it back");
+        };
+        assert_eq!(refused.code, ProblemCode::PeerUnavailable);
+        assert!(!b.has_ended() && a.channels().is_empty());
+        kinds(&b);
+        hub.open(&opened(7), &a, 1, 4).unwrap();
     }
 
     #[test]

@@ -9,15 +9,19 @@
 //!                    └─ DATA ─► route ──► the other link's outbox
 //! ```
 //!
-//! Threat notes: a peer that is not attested can ask for a challenge and answer it, and nothing else. Each connection is
+//! Threat notes: a peer that is not attested can ask for a challenge and answer it, and nothing else; after a few refused
+//! answers its connection ends. Each connection is
 //! bounded in requests, channels, bytes held and time without a sign of life; a channel's sender is held to its credit at
 //! each frame, so one receiver that does not read costs its own channel's window and stops nobody else. `cut` and
-//! `disconnect` hold when they return: routes are closed and queued bytes purged under the route's lock.
+//! `disconnect` hold when they return: routes are closed and queued bytes purged under the route's lock, also those of a channel
+//! that its sender has closed and whose last bytes wait for a slow receiver.
 
+mod attest;
 mod connection;
 mod hub;
 mod listener;
 mod peer;
+mod requests;
 mod route;
 mod session;
 

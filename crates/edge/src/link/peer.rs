@@ -38,6 +38,8 @@ pub(super) struct Peer {
 struct Streams {
     requests: HashSet<u32>,
     channels: HashMap<u32, (Arc<Route>, Side)>,
+    /// Channels that this side has closed, and whose last bytes wait for the other: their streams are free again.
+    closing: HashMap<ChannelId, Arc<Route>>,
     /// Channels that were cut with the connection, for its task to report to `control`.
     unreported: Vec<ChannelId>,
 }
@@ -59,21 +61,19 @@ impl Peer {
 
     /// Queues a control frame; a peer that reads nothing is ended.
     pub(super) fn control(&self, kind: FrameType, stream: u32, payload: &[u8]) {
-        let queued = lock(&self.outbox).control(kind, stream, payload);
+        let queued = self.queue(|outbox| outbox.control(kind, stream, payload));
         self.queued(queued);
     }
 
     /// Queues the answer to a request; one that is too long becomes a problem.
     pub(super) fn respond(&self, stream: u32, response: &wire::Response) {
-        let queued = lock(&self.outbox).message(FrameType::Response, stream, response);
-        match queued {
-            Err(OutboxError::Message(error)) => {
-                let problem = Problem::new(ProblemCode::Limit, error.to_string());
-                let queued = lock(&self.outbox).message(FrameType::Response, stream, &wire::Response::from(problem));
-                self.queued(queued);
-            }
-            other => self.queued(other),
-        }
+        let respond =
+            |response: &wire::Response| self.queue(|outbox| outbox.message(FrameType::Response, stream, response));
+        let queued = match respond(response) {
+            Err(OutboxError::Message(error)) => respond(&Problem::new(ProblemCode::Limit, error.to_string()).into()),
+            other => other,
+        };
+        self.queued(queued);
     }
 
     /// Queues a push.
@@ -81,17 +81,26 @@ impl Peer {
         self.control(FrameType::Push, 0, &prost::Message::encode_to_vec(push));
     }
 
+    /// Queues the answer to a PING, whose payload this is.
+    pub(super) fn pong(&self, asked: &[u8]) {
+        self.act(|outbox| outbox.pong(asked));
+    }
+
+    /// Queues credit for a channel.
+    pub(super) fn credit(&self, stream: u32, given: u32) {
+        self.act(|outbox| outbox.credit(stream, given));
+    }
+
     /// Queues a channel's bytes.
     pub(super) fn data(&self, stream: u32, bytes: Bytes) -> Result<(), OutboxError> {
-        lock(&self.outbox).data(stream, bytes)?;
+        self.queue(|outbox| outbox.data(stream, bytes))?;
         self.wake.notify_one();
         Ok(())
     }
 
     /// Queues the end of a channel after its bytes.
     pub(super) fn close(&self, stream: u32) {
-        lock(&self.outbox).close(stream);
-        self.wake.notify_one();
+        self.act(|outbox| outbox.close(stream));
     }
 
     /// Forgets a channel's queued bytes.
@@ -99,14 +108,17 @@ impl Peer {
         lock(&self.outbox).purge(stream);
     }
 
-    /// Takes the next batch to write; whether there was any.
-    pub(super) fn fill(&self, batch: &mut Vec<u8>, enough: usize) -> bool {
-        let mut outbox = lock(&self.outbox);
-        outbox.fill(batch, enough);
-        if outbox.control_bytes() <= HIGH_WATER {
-            self.drained.notify_one();
-        }
-        !batch.is_empty()
+    /// Takes the next batch to write, and gives the channels whose end is in it.
+    pub(super) fn fill(&self, batch: &mut Vec<u8>, enough: usize) -> Vec<Arc<Route>> {
+        let closed = {
+            let mut outbox = lock(&self.outbox);
+            let closed = outbox.fill(batch, enough);
+            if outbox.control_bytes() <= HIGH_WATER {
+                self.drained.notify_one();
+            }
+            closed
+        };
+        closed.into_iter().filter_map(|stream| self.channel(stream)).map(|(route, _)| route).collect()
     }
 
     /// Whether the peer is behind with reading its answers.
@@ -114,21 +126,37 @@ impl Peer {
         lock(&self.outbox).control_bytes() > HIGH_WATER
     }
 
-    /// Ends the connection with a reason; the first reason stands. Nothing is read from it afterwards.
+    /// Ends the connection with a reason; the first reason stands. When this returns, nothing of a channel is sent any more,
+    /// nothing is queued and nothing is read.
     pub(super) fn end(&self, reason: &Problem) {
-        if !self.ended.swap(true, Ordering::SeqCst) {
+        self.end_with(|outbox| {
             // Where even this does not fit, the connection ends without a word.
-            let _ = lock(&self.outbox).control(FrameType::GoAway, 0, &wire::Problem::reason(reason));
+            let _ = outbox.control(FrameType::GoAway, 0, &wire::Problem::reason(reason));
+        });
+    }
+
+    /// Ends the connection without a word: the peer is gone.
+    pub(super) fn end_silently(&self) {
+        self.end_with(|_| {});
+    }
+
+    fn end_with(&self, last_words: impl FnOnce(&mut Outbox)) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            let mut outbox = lock(&self.outbox);
+            outbox.purge_all();
+            last_words(&mut outbox);
         }
         self.end.notify_one();
         self.wake.notify_one();
     }
 
-    /// Ends the connection without a word: the peer is gone.
-    pub(super) fn end_silently(&self) {
-        self.ended.store(true, Ordering::SeqCst);
-        self.end.notify_one();
-        self.wake.notify_one();
+    /// Does something with the outbox, as long as the connection lives.
+    ///
+    /// INVARIANT: whether it does is looked at under the outbox's lock, which the end takes after it is said: what is queued
+    /// is purged, and what would be queued later is not.
+    fn queue(&self, act: impl FnOnce(&mut Outbox) -> Result<(), OutboxError>) -> Result<(), OutboxError> {
+        let mut outbox = lock(&self.outbox);
+        if self.has_ended() { Ok(()) } else { act(&mut outbox) }
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -185,7 +213,24 @@ impl Peer {
         lock(&self.streams).channels.remove(&stream);
     }
 
-    /// All channels, as they are now.
+    /// This side closed the channel: its stream is free, and its last bytes are on their way.
+    pub(super) fn closing_channel(&self, stream: u32, route: &Arc<Route>) {
+        let mut streams = lock(&self.streams);
+        streams.channels.remove(&stream);
+        streams.closing.insert(route.channel, Arc::clone(route));
+    }
+
+    /// The last bytes of a channel that this side closed are gone.
+    pub(super) fn remove_closing(&self, channel: ChannelId) {
+        lock(&self.streams).closing.remove(&channel);
+    }
+
+    /// The channels that this side has closed, and whose last bytes still wait.
+    pub(super) fn closing(&self) -> Vec<Arc<Route>> {
+        lock(&self.streams).closing.values().cloned().collect()
+    }
+
+    /// All channels, as they are now, but for those that this side has closed.
     pub(super) fn channels(&self) -> Vec<Arc<Route>> {
         lock(&self.streams).channels.values().map(|(route, _)| Arc::clone(route)).collect()
     }
@@ -197,6 +242,15 @@ impl Peer {
 
     pub(super) fn take_unreported(&self) -> Vec<ChannelId> {
         std::mem::take(&mut lock(&self.streams).unreported)
+    }
+
+    /// As [`Peer::queue`], with what always fits.
+    fn act(&self, act: impl FnOnce(&mut Outbox)) {
+        let acted = self.queue(|outbox| {
+            act(outbox);
+            Ok(())
+        });
+        self.queued(acted);
     }
 
     fn queued(&self, queued: Result<(), OutboxError>) {

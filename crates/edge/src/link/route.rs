@@ -30,13 +30,24 @@ pub(super) struct Route {
     pub(super) channel: ChannelId,
     initiator: End,
     acceptor: End,
-    /// INVARIANT: bytes are put into an outbox only under this lock and while `open`; whoever sets `open` to false purges
+    /// INVARIANT: bytes are put into an outbox only under this lock and while the channel is open; whoever ends it purges
     /// under the same lock. So nothing of an ended channel is queued after its end.
     state: Mutex<State>,
 }
 
+/// How far a channel is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    /// Bytes pass.
+    Open,
+    /// This side closed it. What it sent before waits for the other, and can still be cut.
+    Closing(Side),
+    /// Nothing of it waits.
+    Ended,
+}
+
 struct State {
-    open: bool,
+    life: Life,
     /// What the initiator may still send.
     from_initiator: Credit,
     /// What the acceptor may still send.
@@ -45,7 +56,7 @@ struct State {
 
 impl Route {
     pub(super) fn new(channel: ChannelId, initiator: End, acceptor: End) -> Arc<Self> {
-        let state = State { open: true, from_initiator: Credit::new(), from_acceptor: Credit::new() };
+        let state = State { life: Life::Open, from_initiator: Credit::new(), from_acceptor: Credit::new() };
         Arc::new(Self { channel, initiator, acceptor, state: Mutex::new(state) })
     }
 
@@ -67,12 +78,13 @@ impl Route {
     /// channel has ended already.
     pub(super) fn offer(&self, initiator: wire::ChannelOffer, acceptor: &wire::ChannelOffer) -> bool {
         let state = lock(&self.state);
-        if state.open {
+        let open = state.life == Life::Open;
+        if open {
             self.initiator.peer.respond(self.initiator.stream, &initiator.into());
             let offer = prost::Message::encode_to_vec(acceptor);
             self.acceptor.peer.control(FrameType::Open, self.acceptor.stream, &offer);
         }
-        state.open
+        open
     }
 
     /// Relays bytes that `from` sent.
@@ -81,7 +93,7 @@ impl Route {
     /// Why the channel must be cut: credit overstepped, or no room.
     pub(super) fn data(&self, from: Side, bytes: Bytes, tap: Option<&dyn RelayTap>) -> Result<(), Problem> {
         let mut state = lock(&self.state);
-        if !state.open {
+        if state.life != Life::Open {
             return Ok(());
         }
         state.credit(from).spend(bytes.len()).map_err(violation)?;
@@ -98,7 +110,7 @@ impl Route {
     /// Why the channel must be cut: more credit than the window.
     pub(super) fn credit(&self, from: Side, given: u32) -> Result<(), Problem> {
         let mut state = lock(&self.state);
-        if !state.open {
+        if state.life != Life::Open {
             return Ok(());
         }
         let (to, account) = match from {
@@ -107,43 +119,74 @@ impl Route {
         };
         account.grant(given).map_err(violation)?;
         let to = self.end_of(to);
-        to.peer.control(FrameType::Credit, to.stream, &given.to_be_bytes());
+        to.peer.credit(to.stream, given);
         Ok(())
     }
 
-    /// `from` is done: what it sent still arrives, what was sent to it is dropped. Whether this call ended the channel.
-    pub(super) fn close(&self, from: Side) -> bool {
+    /// `from` is done: what it sent still arrives, what was sent to it is dropped. Whether this call ended the channel: the
+    /// first close does not, as long as something waits for the other side.
+    pub(super) fn close(self: &Arc<Self>, from: Side) -> bool {
         let mut state = lock(&self.state);
-        if !std::mem::replace(&mut state.open, false) {
-            return false;
-        }
         let (own, other) = (self.end_of(from), self.other(from));
-        own.peer.purge(own.stream);
-        other.peer.close(other.stream);
-        drop(state);
-        self.forget();
-        true
+        match state.life {
+            Life::Open => {
+                state.life = Life::Closing(from);
+                own.peer.purge(own.stream);
+                own.peer.closing_channel(own.stream, self);
+                other.peer.close(other.stream);
+                false
+            }
+            Life::Closing(by) if by != from => {
+                own.peer.purge(own.stream);
+                self.finish(&mut state);
+                true
+            }
+            Life::Closing(_) | Life::Ended => false,
+        }
     }
 
-    /// Ends the channel now on both sides. Whether this call ended it.
+    /// The last bytes of a channel that a side closed were handed out. Whether this call ended it.
+    pub(super) fn drained(&self) -> bool {
+        let mut state = lock(&self.state);
+        let closing = matches!(state.life, Life::Closing(_));
+        if closing {
+            self.finish(&mut state);
+        }
+        closing
+    }
+
+    /// Ends the channel now on both sides: nothing of it waits when this returns. Whether this call ended it.
     pub(super) fn cut(&self, reason: &Problem) -> bool {
         let mut state = lock(&self.state);
-        if !std::mem::replace(&mut state.open, false) {
-            return false;
-        }
+        let ends: &[&End] = match state.life {
+            Life::Open => &[&self.initiator, &self.acceptor],
+            // Who closed it has done with it; its stream may be another's by now.
+            Life::Closing(by) => &[self.other(by)],
+            Life::Ended => return false,
+        };
         let reason = wire::Problem::reason(reason);
-        for end in [&self.initiator, &self.acceptor] {
+        for end in ends {
             end.peer.purge(end.stream);
             end.peer.control(FrameType::Cut, end.stream, &reason);
         }
-        drop(state);
-        self.forget();
+        self.finish(&mut state);
         true
     }
 
-    fn forget(&self) {
-        self.initiator.peer.remove_channel(self.initiator.stream);
-        self.acceptor.peer.remove_channel(self.acceptor.stream);
+    /// Neither side knows of the channel any more.
+    fn finish(&self, state: &mut State) {
+        match std::mem::replace(&mut state.life, Life::Ended) {
+            Life::Open => {
+                self.initiator.peer.remove_channel(self.initiator.stream);
+                self.acceptor.peer.remove_channel(self.acceptor.stream);
+            }
+            Life::Closing(by) => {
+                self.end_of(by).peer.remove_closing(self.channel);
+                let other = self.other(by);
+                other.peer.remove_channel(other.stream);
+            }
+            Life::Ended => {}
+        }
     }
 }
 
@@ -189,9 +232,12 @@ mod tests {
         (route, a, b)
     }
 
+    /// What is written to a peer, as its writer does it.
     fn frames(peer: &Peer) -> Vec<Frame> {
         let mut batch = Vec::new();
-        peer.fill(&mut batch, usize::MAX);
+        for route in peer.fill(&mut batch, usize::MAX) {
+            route.drained();
+        }
         let mut decoder = Decoder::new();
         decoder.push(&batch);
         std::iter::from_fn(|| decoder.next_frame().unwrap()).collect()
@@ -230,9 +276,61 @@ mod tests {
         let (route, a, b) = route();
         route.data(Side::Initiator, vec![1; 1000].into(), None).unwrap();
         route.data(Side::Acceptor, vec![2; 500].into(), None).unwrap();
-        assert!(route.close(Side::Initiator));
+        assert!(!route.close(Side::Initiator), "its last bytes wait");
+        route.data(Side::Acceptor, vec![2; 500].into(), None).unwrap();
         assert_eq!(kinds(&b), [FrameType::Data, FrameType::Close]);
         assert_eq!(kinds(&a), []);
+        assert!(b.channel(2).is_none() && a.closing().is_empty());
+        assert!(!route.cut(&reason()), "nothing of it is left");
+        assert_eq!((kinds(&a), kinds(&b)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_waits_of_a_closed_channel_can_still_be_cut() {
+        let (route, a, b) = route();
+        route.data(Side::Initiator, vec![1; 1000].into(), None).unwrap();
+        route.close(Side::Initiator);
+        // The stream of the side that closed is another channel's by now.
+        let end = |peer: &Arc<Peer>, stream| End { peer: Arc::clone(peer), stream };
+        let next = Route::new(ChannelId::from_bytes([2; 16]), end(&a, 1), end(&b, 4));
+        a.add_channel(1, &next, Side::Initiator, 4).unwrap();
+        assert!(route.cut(&reason()));
+        assert_eq!(kinds(&b), [FrameType::Cut]);
+        assert_eq!(kinds(&a), []);
+        assert!(a.channel(1).is_some() && a.closing().is_empty() && b.channel(2).is_none());
+    }
+
+    #[test]
+    fn a_channel_that_both_sides_closed_is_over_at_once() {
+        let (route, a, b) = route();
+        route.data(Side::Initiator, vec![1; 1000].into(), None).unwrap();
+        assert!(!route.close(Side::Initiator) && !route.close(Side::Initiator));
+        assert!(route.close(Side::Acceptor));
+        assert!(!route.drained() && !route.close(Side::Acceptor));
+        assert_eq!((kinds(&a), kinds(&b)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_connection_that_ends_sends_nothing_of_its_channels_any_more() {
+        let (route, _a, b) = route();
+        route.data(Side::Initiator, vec![1; 1000].into(), None).unwrap();
+        route.close(Side::Initiator);
+        b.end(&reason());
+        assert!(route.cut(&reason()));
+        b.respond(1, &reason().into());
+        assert_eq!(kinds(&b), [FrameType::GoAway]);
+    }
+
+    #[test]
+    fn credit_in_single_bytes_queues_one_frame_for_the_other_side() {
+        let (route, a, b) = route();
+        route.data(Side::Initiator, vec![1; 50_000].into(), None).unwrap();
+        for _ in 0..50_000 {
+            route.credit(Side::Acceptor, 1).unwrap();
+        }
+        let frames = frames(&a);
+        assert_eq!(frames, [Frame::new(FrameType::Credit, 1, 50_000u32.to_be_bytes().to_vec())]);
+        assert_eq!(kinds(&b).len(), 4);
     }
 
     #[test]

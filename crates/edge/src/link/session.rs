@@ -1,19 +1,20 @@
-//! What a connection's frames mean: requests become calls of `control`, channel frames go to their route.
+//! What a connection's frames mean: requests are put together and handed on, channel frames go to their route.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge, LinkBinding};
+use burgrave_control::LinkBinding;
 use burgrave_identity::VerifiedIdentity;
 use burgrave_identity::tls::LinkPeer;
 use burgrave_protocol::frame::{Frame, FrameType};
 use burgrave_protocol::message::{self, Assembler, MAX_MESSAGE, MessageError};
-use burgrave_protocol::wire::{self, request::Operation};
-use burgrave_protocol::{VERSION, credit};
-use burgrave_types::{EnclaveName, Evidence, InstanceId, Problem, ProblemCode, Standing};
-use zeroize::{Zeroize, Zeroizing};
+use burgrave_protocol::{VERSION, credit, wire};
+use burgrave_types::{Problem, ProblemCode, Standing};
+use zeroize::Zeroizing;
 
+use super::attest::millis;
 use super::peer::{Busy, Peer};
+use super::requests::{Shared, invalid};
 use super::route::{Route, Side};
 use super::{LinkServer, lock};
 
@@ -31,14 +32,6 @@ struct Requests {
     counted: usize,
 }
 
-/// What tasks of this connection's requests hold.
-struct Shared {
-    server: Arc<LinkServer>,
-    link: Arc<Peer>,
-    binding: LinkBinding,
-    instance: Mutex<Option<InstanceId>>,
-}
-
 impl Session {
     pub(super) fn new(server: Arc<LinkServer>, link: Arc<Peer>, peer: LinkPeer, exporter: [u8; 32]) -> Self {
         let (identity_spki, resumes) = match peer {
@@ -46,7 +39,7 @@ impl Session {
             LinkPeer::Svid(identity) => (identity.spki.clone(), Some(identity)),
         };
         let binding = LinkBinding { exporter, identity_spki };
-        let shared = Arc::new(Shared { server, link, binding, instance: Mutex::new(None) });
+        let shared = Shared::new(server, link, binding);
         let requests = Requests { assembler: Assembler::new(MAX_MESSAGE), counted: 0 };
         Self { shared, requests: Mutex::new(requests), resumes }
     }
@@ -112,13 +105,13 @@ impl Session {
             FrameType::Request => self.request(&frame),
             FrameType::Data | FrameType::Credit | FrameType::Close | FrameType::Cut => {
                 if let Some((route, side)) = link.channel(frame.stream) {
-                    self.shared.channel_frame(&route, side, frame)?;
+                    self.channel_frame(&route, side, frame)?;
                 }
                 Ok(())
             }
             FrameType::Ping => match frame.payload.split_first() {
-                Some((0, rest)) => {
-                    link.control(FrameType::Ping, 0, &[&[1], rest].concat());
+                Some((0, _)) => {
+                    link.pong(&frame.payload);
                     Ok(())
                 }
                 Some((1, _)) => Ok(()),
@@ -187,131 +180,9 @@ impl Session {
         }
         Ok(())
     }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.shared.server.unattested.fetch_sub(lock(&self.requests).counted, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    fn instance(&self) -> Option<InstanceId> {
-        *lock(&self.instance)
-    }
-
-    fn attested(self: &Arc<Self>, instance: InstanceId) {
-        *lock(&self.instance) = Some(instance);
-        self.server.hub.bind(instance, &self.link);
-    }
-
-    /// Answers at once what needs no waiting, and the rest from a task of its own.
-    fn dispatch(self: &Arc<Self>, stream: u32, operation: Operation) {
-        match operation {
-            Operation::Challenge(ask) => {
-                let asked =
-                    enclave(&ask.enclave).and_then(|enclave| self.server.control.challenge(&enclave, &self.binding));
-                self.answer(stream, asked.map(|made| challenge(made).into()));
-            }
-            Operation::Evaluate(asked) => self.answer(stream, self.evaluate(&asked)),
-            Operation::OpenChannel(asked) => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move {
-                    // On success the route has answered, in order with the channel's own frames.
-                    if let Err(problem) = shared.open_channel(stream, &asked).await {
-                        shared.link.respond(stream, &problem.into());
-                    }
-                    shared.link.end_request(stream);
-                });
-            }
-            operation => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move {
-                    let outcome = shared.perform(operation).await;
-                    shared.answer(stream, outcome);
-                });
-            }
-        }
-    }
-
-    fn answer(&self, stream: u32, outcome: Result<wire::Response, Problem>) {
-        let mut response = outcome.unwrap_or_else(wire::Response::from);
-        self.link.end_request(stream);
-        self.link.respond(stream, &response);
-        if let Some(wire::response::Outcome::Decrypted(decrypted)) = &mut response.outcome {
-            decrypted.plaintext.zeroize();
-        }
-    }
-
-    async fn perform(self: &Arc<Self>, operation: Operation) -> Result<wire::Response, Problem> {
-        let control = &self.server.control;
-        match operation {
-            Operation::Attest(request) => {
-                let step = control.attest(attest_request(request, &self.binding)?).await?;
-                match step {
-                    AttestStep::Attested(attested) => Ok(self.admitted(*attested)),
-                    AttestStep::Activate(activation) => Ok(wire::Activation {
-                        id_object: activation.id_object,
-                        encrypted_secret: activation.encrypted_secret,
-                        ticket: activation.ticket,
-                    }
-                    .into()),
-                }
-            }
-            Operation::Activate(request) => {
-                let secret = Zeroizing::new(request.secret);
-                let attested = control.activate(&request.ticket, &secret, &self.binding).await?;
-                Ok(self.admitted(attested))
-            }
-            Operation::Encrypt(request) => {
-                let plaintext = Zeroizing::new(request.plaintext);
-                let resource = wire::text("Encrypt", &request.resource).map_err(unreadable)?;
-                let ciphertext = control.encrypt(self.required()?, &resource, &request.aad, &plaintext).await?;
-                Ok(wire::Encrypted { ciphertext }.into())
-            }
-            Operation::Decrypt(request) => {
-                let plaintext = control.decrypt(self.required()?, &request.ciphertext, &request.aad).await?;
-                Ok(wire::Decrypted { plaintext: plaintext.expose().clone() }.into())
-            }
-            Operation::Derive(request) => {
-                let resource = wire::text("Derive", &request.resource).map_err(unreadable)?;
-                let request_id = wire::fixed("request id", &request.request_id).map_err(unreadable)?;
-                let released = control.derive(self.required()?, &resource, request_id).await?;
-                Ok(wire::Released { version: released.version, sealed: released.sealed }.into())
-            }
-            Operation::Challenge(_) | Operation::Evaluate(_) | Operation::OpenChannel(_) => {
-                Err(Problem::new(ProblemCode::Internal, "a request took the wrong way through the node"))
-            }
-        }
-    }
-
-    fn evaluate(&self, asked: &wire::Evaluate) -> Result<wire::Response, Problem> {
-        let instance = self.required()?;
-        let operation = wire::text("Evaluate", &asked.operation).map_err(unreadable)?;
-        let resource = wire::text("Evaluate", &asked.resource).map_err(unreadable)?;
-        let verdict = self.server.control.evaluate(instance, operation, &resource)?;
-        Ok(wire::Verdict {
-            allowed: verdict.allowed,
-            decision_id: verdict.decision_id.to_string(),
-            determining: verdict.determining,
-            valid_until: verdict.valid_until.unix_millis(),
-            revision: verdict.revision.0,
-        }
-        .into())
-    }
-
-    async fn open_channel(&self, stream: u32, asked: &wire::OpenChannel) -> Result<(), Problem> {
-        let instance = self.required()?;
-        let peer = enclave(&asked.peer)?;
-        let opened = self.server.control.open_channel(instance, &peer).await?;
-        let most = self.server.limits.channels;
-        self.server.hub.open(&opened, &self.link, stream, most).inspect_err(|problem| {
-            self.server.control.channel_closed(opened.channel, &problem.detail);
-        })
-    }
 
     fn channel_frame(&self, route: &Arc<Route>, side: Side, frame: Frame) -> Result<(), Problem> {
-        let hub = &self.server.hub;
+        let (control, hub) = (&self.shared.server.control, &self.shared.server.hub);
         let fault = match frame.kind {
             FrameType::Data => route.data(side, frame.payload, hub.tap()).err(),
             FrameType::Credit => {
@@ -320,7 +191,7 @@ impl Shared {
             }
             FrameType::Close => {
                 if hub.close_route(route, side) {
-                    self.server.control.channel_closed(route.channel, "closed by a side");
+                    control.channel_closed(route.channel, "closed by a side");
                 }
                 None
             }
@@ -332,68 +203,16 @@ impl Shared {
         if let Some(reason) = fault
             && hub.drop_route(route, &reason)
         {
-            self.server.control.channel_closed(route.channel, &reason.detail);
+            control.channel_closed(route.channel, &reason.detail);
         }
         Ok(())
     }
+}
 
-    fn admitted(self: &Arc<Self>, attested: Attested) -> wire::Response {
-        self.attested(attested.instance);
-        wire::Attested {
-            instance: attested.instance.as_bytes().to_vec(),
-            svid: attested.svid_chain,
-            result: attested.attestation_result,
-            until: attested.until.unix_millis(),
-            interval: millis(attested.interval),
-            sealed_instance_key: attested.sealed_instance_key.unwrap_or_default(),
-            revision: attested.revision.0,
-        }
-        .into()
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.server.unattested.fetch_sub(lock(&self.requests).counted, Ordering::Relaxed);
     }
-
-    fn required(&self) -> Result<InstanceId, Problem> {
-        self.instance().ok_or_else(|| {
-            Problem::new(
-                ProblemCode::NotAttested,
-                "this link is not attested: it may only ask for a challenge and attest",
-            )
-            .with_fix("attest first")
-        })
-    }
-}
-
-pub(super) fn challenge(challenge: Challenge) -> wire::Challenge {
-    wire::Challenge { nonce: challenge.nonce, expires: challenge.expires.unix_millis(), pcrs: challenge.pcrs }
-}
-
-fn attest_request(request: wire::Attest, binding: &LinkBinding) -> Result<AttestRequest, Problem> {
-    let renews = match request.renews.as_slice() {
-        [] => None,
-        id => Some(InstanceId::from_bytes(wire::fixed("instance id", id).map_err(unreadable)?)),
-    };
-    let evidence = Evidence::decode(&request.evidence).map_err(|error| {
-        Problem::new(ProblemCode::AttestationRejected, error.to_string()).with_cause("format.evidence")
-    })?;
-    Ok(AttestRequest {
-        enclave: enclave(&request.enclave)?,
-        nonce: request.nonce,
-        sealing_key: wire::fixed("sealing key", &request.sealing_key).map_err(unreadable)?,
-        evidence,
-        link: binding.clone(),
-        renews,
-    })
-}
-
-fn enclave(text: &str) -> Result<EnclaveName, Problem> {
-    text.parse().map_err(|error: burgrave_types::ParseError| invalid(error.to_string()))
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(ProblemCode::RequestInvalid, detail)
-}
-
-fn unreadable(error: MessageError) -> Problem {
-    invalid(error.to_string())
 }
 
 fn broken(error: MessageError) -> Problem {
@@ -406,8 +225,4 @@ fn violation(detail: impl Into<String>) -> Problem {
 
 fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

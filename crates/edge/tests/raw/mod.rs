@@ -169,6 +169,54 @@ async fn evidence_that_is_none_is_refused_and_the_link_goes_on() {
 }
 
 #[tokio::test]
+async fn a_stranger_whose_attestations_are_refused_is_sent_away_after_a_few() {
+    let world = World::new().await;
+    let mut raw = Raw::greeted(&world).await;
+    let evidence = || wire::Attest { enclave: "payments/api".into(), evidence: vec![0; 16], ..wire::Attest::default() };
+    for stream in [1, 3, 5] {
+        let Outcome::Problem(problem) = raw.ask(stream, evidence().into()).await else { panic!("it was taken") };
+        assert_eq!(problem.cause, "format.evidence");
+    }
+    let reason = raw.goodbye().await;
+    assert_eq!(reason.code, ProblemCode::Limit);
+    assert!(reason.detail.contains("3 attestations were refused"), "{reason}");
+
+    // All at once gets no further.
+    let mut raw = Raw::greeted(&world).await;
+    for stream in 0..20 {
+        let request: wire::Request = evidence().into();
+        raw.send(&message::frames(FrameType::Request, 2 * stream + 1, &request).unwrap()[0]).await;
+    }
+    let mut named = 0;
+    loop {
+        let frame = raw.frame().await.expect("a reason");
+        if frame.kind == FrameType::GoAway {
+            break;
+        }
+        let answer: wire::Response = message::decode("answer", &frame.payload.slice(1..)).unwrap();
+        let Some(Outcome::Problem(problem)) = answer.outcome else { panic!("it was taken") };
+        named += usize::from(problem.cause == "format.evidence");
+    }
+    assert!((1..=3).contains(&named), "{named} were looked at");
+}
+
+#[tokio::test]
+async fn requests_that_are_begun_and_never_ended_end_the_connection() {
+    let world = World::new().await;
+    let mut raw = Raw::greeted(&world).await;
+    raw.send(&Frame::new(FrameType::Request, 1, vec![1]).encode()).await;
+    let reason = raw.goodbye().await;
+    assert!(reason.detail.contains("is empty although more follows"), "{reason}");
+
+    let mut raw = Raw::greeted(&world).await;
+    let begun: Vec<u8> =
+        (0..100).flat_map(|n| Frame::new(FrameType::Request, 2 * n + 1, vec![1, 0]).encode()).collect();
+    raw.send(&begun).await;
+    let reason = raw.goodbye().await;
+    assert!(reason.detail.contains("64 messages are unfinished"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_message_without_end_is_cut_off_at_the_limit() {
     let world = World::new().await;
     let mut raw = Raw::greeted(&world).await;
