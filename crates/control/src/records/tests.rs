@@ -60,9 +60,12 @@ proptest! {
     #[test]
     fn altered_bytes_are_refused_or_differ(at: prop::sample::Index, bit in 0u8..8) {
         let record = policy();
-        let mut bytes = encode(&record);
+        let good = encode(&record);
+        let mut bytes = good.clone();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
+        // RFC 3339 has `T` and `Z` in either case.
+        prop_assume!(!(matches!(good[at], b'T' | b'Z') && bytes.eq_ignore_ascii_case(&good)));
         prop_assert_ne!(decode::<PolicyRecord>(&record.path(), &bytes).ok(), Some(record));
     }
 }
