@@ -38,6 +38,8 @@ pub enum Kind {
     Channel(ChannelEvent),
     /// A key or secret left the node.
     Release(Release),
+    /// Attestations were refused that have no line of their own.
+    Refusals(Refusals),
     /// A step of the node's life.
     Lifecycle(Lifecycle),
     /// Something about the log itself.
@@ -256,6 +258,22 @@ pub enum Released {
     Key,
     /// A stored secret.
     Secret,
+}
+
+/// Refused attestations beyond those that have a line each: whoever can reach a node can have it refuse, and shall not fill
+/// its disk by that.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    /// The stable code of the cause.
+    pub cause: String,
+    /// How many more there were.
+    pub more: u64,
+    /// Since when; until the time of the event.
+    pub since: Timestamp,
+    /// Whose they were, where an instance's identity key bore them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
 }
 
 /// A step of the node's life.

@@ -227,6 +227,12 @@ fn events() -> Vec<Event> {
         Kind::Channel(channel(ChannelStep::Closed, None)),
         Kind::Release(release.clone()),
         Kind::Release(Release { what: Released::Secret, ..release }),
+        Kind::Refusals(Refusals {
+            cause: "binding.nonce".to_owned(),
+            more: 41,
+            since: time,
+            instance: Some(InstanceId::from_bytes([2; 16])),
+        }),
         lifecycle(LifecycleStep::Founded),
         lifecycle(LifecycleStep::Started),
         lifecycle(LifecycleStep::Stopped),
@@ -253,9 +259,10 @@ fn the_schema_names_every_field_that_events_have_and_no_other() {
     // What the fullest events hold, by definition of the schema, is all that it lists.
     let document = document();
     let all: Vec<Value> = events().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
-    for (kind, alternative) in ["change", "attestation", "decision", "channel", "release", "lifecycle", "log"]
-        .iter()
-        .zip(document["oneOf"].as_array().unwrap())
+    for (kind, alternative) in
+        ["change", "attestation", "decision", "channel", "release", "refusals", "lifecycle", "log"]
+            .iter()
+            .zip(document["oneOf"].as_array().unwrap())
     {
         assert_eq!(alternative["properties"]["kind"]["const"], *kind);
         let listed: BTreeSet<&String> = document["$defs"][*kind]["properties"].as_object().unwrap().keys().collect();

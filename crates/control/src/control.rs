@@ -84,6 +84,7 @@ pub struct Control {
     challenger: Challenger,
     decisions: Decisions,
     channels: ChannelTable,
+    refusals: crate::refusals::Refusals,
     links: OnceLock<Arc<dyn LinkDirectory>>,
     events: broadcast::Sender<Event>,
     signer: ArcSwap<Signer>,
@@ -124,6 +125,7 @@ impl Control {
             challenger: Challenger::new(&key, parts.node),
             decisions: Decisions::default(),
             channels: ChannelTable::default(),
+            refusals: crate::refusals::Refusals::default(),
             links: OnceLock::new(),
             events: broadcast::Sender::new(Self::EVENTS),
             signer: ArcSwap::from_pointee(signer),
@@ -259,6 +261,10 @@ impl Control {
 
     pub(crate) fn channel_table(&self) -> &ChannelTable {
         &self.channels
+    }
+
+    pub(crate) fn refusals(&self) -> &crate::refusals::Refusals {
+        &self.refusals
     }
 
     pub(crate) fn watchers(&self) -> &broadcast::Sender<Event> {

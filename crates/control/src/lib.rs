@@ -56,6 +56,7 @@ mod keys;
 mod live;
 mod notify;
 mod records;
+mod refusals;
 mod revocation;
 mod signer;
 mod status;

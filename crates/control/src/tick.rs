@@ -44,6 +44,7 @@ impl Control {
             self.ask_who_is_due(&view);
         }
         self.record_changes();
+        self.record_refusals();
     }
 
     /// What takes the ledger or the HSM.

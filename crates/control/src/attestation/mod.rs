@@ -65,7 +65,10 @@ impl Control {
     /// # Errors
     /// As [`Control::attest`]; `attestation.rejected` with cause `tpm.activation` where the secret is not the one.
     pub async fn activate(&self, ticket: &[u8], secret: &[u8], link: &LinkBinding) -> Result<Attested, Problem> {
-        let opened = self.open_ticket(ticket)?;
+        // Of what is no ticket, nothing is known that could stand in a line.
+        let opened = self.open_ticket(ticket).inspect_err(|problem| {
+            self.refusals().count(self.now(), None, &refuse::cause(problem), false);
+        })?;
         if let Err(problem) = self.redeem(&opened, ticket, secret, link) {
             return Err(self.refused((&opened.admission).into(), problem.into()));
         }

@@ -54,14 +54,18 @@ impl Control {
         }
     }
 
-    /// Records a refusal and gives what the caller is told.
+    /// Records a refusal, as one of many where there were many, and gives what the caller is told.
     pub(super) fn refused(&self, bearer: Bearer, refusal: Refusal) -> Problem {
+        let cause = cause(&refusal.problem);
+        if !self.refusals().count(self.now(), bearer.instance, &cause, true) {
+            return *refusal.problem;
+        }
         let event = Attestation {
             enclave: bearer.enclave.clone(),
             instance: bearer.instance,
             tee: bearer.tee,
             outcome: Outcome::Rejected,
-            cause: refusal.problem.cause.clone().or_else(|| Some(refusal.problem.code.to_string())),
+            cause: Some(cause),
             checks: refusal.checks,
             evidence: bearer.evidence,
             result: None,
@@ -73,6 +77,11 @@ impl Control {
         self.happened("attestation.rejected", &bearer.enclave.to_string(), &refusal.problem.detail);
         *refusal.problem
     }
+}
+
+/// The stable code by which a refusal is on record.
+pub(super) fn cause(problem: &Problem) -> String {
+    problem.cause.clone().unwrap_or_else(|| problem.code.to_string())
 }
 
 /// The nonce is not taken.

@@ -108,3 +108,30 @@ async fn a_refusal_is_on_record_wherever_it_happens() {
     );
     assert_eq!(liars.count(), 0);
 }
+
+#[tokio::test]
+async fn strangers_who_are_refused_again_and_again_cost_a_few_lines_and_a_number() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    let forged = || {
+        let mut request = Agent::new("payments/api").request(&node);
+        request.link.exporter = [8; 32];
+        request
+    };
+    for _ in 0..30 {
+        node.control.attest(forged()).await.unwrap_err();
+    }
+    node.control.activate(b"no ticket", b"", &Agent::new("payments/api").link()).await.unwrap_err();
+    Agent::new("payments/nobody").attest(&node).await.unwrap_err();
+    let mut expected = vec!["binding.report_data"; 10];
+    expected.push("enclave.rejected");
+    assert_eq!(causes(&node), expected);
+    node.advance(std::time::Duration::from_secs(60));
+    node.control.tick().await;
+    let events = node.audit.memory.events();
+    let summaries = events.iter().filter_map(|(event, _)| match &event.kind {
+        Kind::Refusals(summary) => Some((summary.cause.as_str(), summary.more)),
+        _ => None,
+    });
+    assert_eq!(summaries.collect::<Vec<_>>(), [("binding.report_data", 20), ("tpm.activation", 1)]);
+}
