@@ -34,6 +34,7 @@ pub use collateral::{Collateral, CollateralError, CollateralId, CollateralNumber
 pub use pck::PckCa;
 
 use crate::check::{Checks, Stop};
+use crate::text::hex_text;
 use crate::verification::Findings;
 use crate::{Cause, Input, policy};
 use cache::VerifiedPck;
@@ -70,6 +71,11 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     findings.raw = claims::raw(&quote, pck.as_ref(), collateral.as_ref(), None);
     findings.claims = Some(claims::claims(&quote, platform, &Standing::unknown()));
     Ok(())
+}
+
+/// The report data of a part, unverified.
+pub(crate) fn report_data(part: &EvidencePart, checks: &mut Checks) -> Result<[u8; 64], Stop> {
+    read_quote(part, checks).map(|quote| *quote.body.report_data())
 }
 
 /// Verifies a quote.
@@ -297,8 +303,8 @@ fn binding(expected: crate::Expected<'_>, quote: &Quote<'_>, checks: &mut Checks
     checks.fatal(
         ("dcap.report_data", cause, "Intel SDM, REPORTDATA"),
         passed,
-        format_args!("{}, then zeros to 64 bytes", claims::hex_text(bytes)),
-        claims::hex_text(carried),
+        format_args!("{}, then zeros to 64 bytes", hex_text(bytes)),
+        hex_text(carried),
     );
 }
 

@@ -57,6 +57,7 @@ mod reader;
 mod result;
 mod simulated;
 pub mod snp;
+mod text;
 pub mod tpm;
 mod trust;
 mod verification;

@@ -9,18 +9,22 @@
 //! where nothing is expected of a report; it makes no claims.
 
 mod chain;
+mod known;
 mod report;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, EvidencePart, Tee};
 use serde_json::json;
 
-use crate::check::Stop;
+use crate::check::{Checks, Stop};
+use crate::text::hex_text;
 use crate::verification::Findings;
 use crate::{Cause, Endorsements, Expected, Input, policy};
-use chain::Vek;
+use chain::{Chain, Vek};
+pub(crate) use known::KnownPlatforms;
 pub(crate) use report::looks_like_report;
 pub use report::{Family, Report, SigningKey, Tcb};
 
@@ -30,12 +34,17 @@ const REPORT: &str = "report.bin";
 
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
-    let report = read_report(part.item(REPORT).unwrap_or_default(), findings)?;
-    let vek = chain::find_leaf(part, &Endorsements::beside(part), Some(&report));
+    let report = read_report(part.item(REPORT).unwrap_or_default(), &mut findings.checks)?;
+    let vek = chain::find_leaf(part, [&Endorsements::beside(part)], Some(&report));
     let family = vek.and_then(|certificate| chain::family_of(&certificate)).or(report.cpuid_family());
     findings.raw = raw(&report, family);
     findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
     Ok(())
+}
+
+/// The report data of a part, unverified.
+pub(crate) fn report_data(part: &EvidencePart, checks: &mut Checks) -> Result<[u8; 64], Stop> {
+    read_report(part.item(REPORT).unwrap_or_default(), checks).map(|report| report.report_data)
 }
 
 /// Verifies a report, or a certificate alone.
@@ -50,11 +59,25 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         }
         return chain::verify(input, findings);
     };
-    let report = read_report(bytes, findings)?;
-    findings.raw = raw(&report, report.cpuid_family());
-    findings.claims = Some(claims(&report, report.cpuid_family(), None, TcbStatus::UpToDate));
-    let known = Endorsements::beside(input.part).and(input.endorsements);
-    let Some(leaf) = chain::find_leaf(input.part, &known, Some(&report)) else {
+    let report = read_report(bytes, &mut findings.checks)?;
+    let outcome = match input.roots.known_platforms().find(&report, input.part) {
+        Some(known) => judge(input, &report, bytes, &known.vek, &known.beside, Some(&known.chain), findings).map(drop),
+        None => judge_anew(input, &report, bytes, findings),
+    };
+    if findings.claims.is_none() {
+        let family = report.cpuid_family();
+        if findings.raw.is_null() {
+            findings.raw = raw(&report, family);
+        }
+        findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
+    }
+    outcome
+}
+
+/// Reads what stands beside a report, and remembers it when all of it holds.
+fn judge_anew(input: &Input<'_>, report: &Report, bytes: &[u8], findings: &mut Findings) -> Result<(), Stop> {
+    let beside = Endorsements::beside(input.part);
+    let Some(leaf) = chain::find_leaf(input.part, [&beside, input.endorsements], Some(report)) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::ChainUntrusted, "AMD 57230, VCEK; AMD 58369, VLEK"),
             format!("a {} certificate beside the report", report.signing_key),
@@ -62,27 +85,41 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         ));
     };
     let vek = chain::read_leaf(leaf, findings)?;
-    let family = vek.family;
-    findings.raw = raw(&report, Some(family));
-
-    report_fits_certificate(&report, &vek, findings)?;
-    let status = tcb_status(input, &report, family);
-    let claims = claims(&report, Some(family), vek.csp_id.as_deref(), status);
-    policy::judge(input.profile, &claims, &mut findings.checks);
-    findings.claims = Some(claims);
-    binding(input.expected, &report, findings);
-
-    chain::verify_leaf(input, &vek, &known, findings)?;
-    findings.checks.need_that(
-        ("snp.report.signature", Cause::SignatureInvalid, "AMD 56860, attestation report signature"),
-        report.is_signed_by(vek.certificate.key(), bytes),
-        "an ECDSA P-384 signature of the certificate's key over bytes 0 to 0x29f",
-        "a signature that does not verify",
-    )
+    let chain = judge(input, report, bytes, &vek, &beside, None, findings)?;
+    input.roots.known_platforms().remember(report, input.part, beside, vek, chain);
+    Ok(())
 }
 
-fn read_report(bytes: &[u8], findings: &mut Findings) -> Result<Report, Stop> {
-    let checks = &mut findings.checks;
+/// Judges a report with a VEK certificate that has been read. Returns the chain above it, which is `known` where that counts.
+fn judge(
+    input: &Input<'_>,
+    report: &Report,
+    bytes: &[u8],
+    vek: &Vek,
+    beside: &Endorsements,
+    known: Option<&Arc<Chain>>,
+    findings: &mut Findings,
+) -> Result<Arc<Chain>, Stop> {
+    let family = vek.family;
+    findings.raw = raw(report, Some(family));
+    report_fits_certificate(report, vek, findings)?;
+    let status = tcb_status(input, report, family);
+    let claims = claims(report, Some(family), vek.csp_id.as_deref(), status);
+    policy::judge(input.profile, &claims, &mut findings.checks);
+    findings.claims = Some(claims);
+    binding(input.expected, report, findings);
+
+    let chain = chain::verify_leaf(input, vek, [beside, input.endorsements], known, findings)?;
+    findings.checks.need_that(
+        ("snp.report.signature", Cause::SignatureInvalid, "AMD 56860, attestation report signature"),
+        report.is_signed_by(&vek.key, bytes),
+        "an ECDSA P-384 signature of the certificate's key over bytes 0 to 0x29f",
+        "a signature that does not verify",
+    )?;
+    Ok(chain)
+}
+
+fn read_report(bytes: &[u8], checks: &mut Checks) -> Result<Report, Stop> {
     checks.need(
         ("snp.report.length", Cause::FormatLength, ABI),
         bytes.len() == report::LENGTH,
@@ -135,8 +172,8 @@ fn report_fits_certificate(report: &Report, vek: &Vek, findings: &mut Findings) 
         checks.need(
             ("snp.chip", Cause::ChipMismatch, KDS),
             report.is_of_chip(hw_id),
-            format_args!("CHIP_ID {}, as in the certificate", hex::encode(hw_id)),
-            hex::encode(report.chip_id),
+            format_args!("CHIP_ID {}, as in the certificate", hex_text(hw_id)),
+            hex_text(report.chip_id),
         )?;
     }
     let reported = report.reported_tcb.parts(vek.family);
@@ -172,8 +209,8 @@ fn binding(expected: Expected<'_>, report: &Report, findings: &mut Findings) {
     findings.checks.fatal(
         ("snp.report_data", cause, "AMD 56860, REPORT_DATA"),
         passed,
-        format_args!("{}, then zeros to 64 bytes", hex::encode(bytes)),
-        hex::encode(report.report_data),
+        format_args!("{}, then zeros to 64 bytes", hex_text(bytes)),
+        hex_text(report.report_data),
     );
 }
 
@@ -182,7 +219,7 @@ fn claims(report: &Report, family: Option<Family>, csp_id: Option<&[u8]>, status
     let svn = family.map(|family| report.reported_tcb.parts(family)).unwrap_or_default();
     // The firmware verifies the ID block's signature at launch; without an ID block the digest is zero.
     let signer = Some(report.id_key_digest).filter(|digest| digest.iter().any(|byte| *byte != 0));
-    let product_id = signer.map(|_| format!("{}/{}", hex::encode(report.family_id), hex::encode(report.image_id)));
+    let product_id = signer.map(|_| format!("{}/{}", hex_text(report.family_id), hex_text(report.image_id)));
     Claims {
         tee: Tee::Snp,
         product: family.map(|family| family.as_str().to_owned()),
@@ -211,25 +248,25 @@ fn claims(report: &Report, family: Option<Family>, csp_id: Option<&[u8]>, status
 fn raw(report: &Report, family: Option<Family>) -> serde_json::Value {
     let tcb = |tcb: &Tcb| match family {
         Some(family) => json!(tcb.parts(family).into_iter().collect::<std::collections::BTreeMap<_, _>>()),
-        None => json!(hex::encode(tcb.0)),
+        None => json!(hex_text(tcb.0)),
     };
     json!({
         "version": report.version,
         "family": family.map(Family::as_str),
         "guest_svn": report.guest_svn,
         "policy": report.policy.to_string(),
-        "family_id": hex::encode(report.family_id),
-        "image_id": hex::encode(report.image_id),
+        "family_id": hex_text(report.family_id),
+        "image_id": hex_text(report.image_id),
         "vmpl": report.vmpl,
         "platform_info": format!("{:#x}", report.platform_info),
         "signing_key": report.signing_key.to_string(),
-        "report_data": hex::encode(report.report_data),
-        "measurement": hex::encode(report.measurement),
-        "host_data": hex::encode(report.host_data),
-        "id_key_digest": hex::encode(report.id_key_digest),
-        "author_key_digest": hex::encode(report.author_key_digest),
-        "report_id": hex::encode(report.report_id),
-        "chip_id": hex::encode(report.chip_id),
+        "report_data": hex_text(report.report_data),
+        "measurement": hex_text(report.measurement),
+        "host_data": hex_text(report.host_data),
+        "id_key_digest": hex_text(report.id_key_digest),
+        "author_key_digest": hex_text(report.author_key_digest),
+        "report_id": hex_text(report.report_id),
+        "chip_id": hex_text(report.chip_id),
         "reported_tcb": tcb(&report.reported_tcb),
         "committed_tcb": tcb(&report.committed_tcb),
         "current_tcb": tcb(&report.current_tcb),

@@ -6,6 +6,7 @@ use base64::Engine;
 use burgrave_types::EvidencePart;
 
 use crate::path::KnownPaths;
+use crate::snp::KnownPlatforms;
 use crate::tpm::AkProof;
 use crate::x509::{Certificate, Crl};
 use crate::{Cause, cca, dcap};
@@ -35,6 +36,7 @@ static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     of_vendors: VENDOR_ROOTS.iter().filter_map(|(vendor, der)| Some((*vendor, Certificate::from_der(der)?))).collect(),
     cca_anchors: Vec::new(),
     known_paths: Arc::default(),
+    known_platforms: Arc::default(),
 });
 
 /// More certificates or lists than this are not taken from evidence.
@@ -59,6 +61,7 @@ pub struct Roots {
     of_vendors: Vec<(Vendor, Certificate)>,
     cca_anchors: Vec<cca::Anchor>,
     known_paths: Arc<KnownPaths>,
+    known_platforms: Arc<KnownPlatforms>,
 }
 
 impl Roots {
@@ -88,13 +91,14 @@ impl Roots {
             of_vendors: Vec::new(),
             cca_anchors: Vec::new(),
             known_paths: Arc::default(),
+            known_platforms: Arc::default(),
         }
     }
 
     /// The same roots, with nothing known yet of the chains beneath them: what a node that starts has. Answers are the same.
     #[must_use]
     pub fn forgetting(&self) -> Self {
-        Self { known_paths: Arc::default(), ..self.clone() }
+        Self { known_paths: Arc::default(), known_platforms: Arc::default(), ..self.clone() }
     }
 
     /// These roots beside the ones there are.
@@ -137,6 +141,11 @@ impl Roots {
     /// The paths whose signatures were verified under any of these roots.
     pub(crate) fn known_paths(&self) -> &KnownPaths {
         &self.known_paths
+    }
+
+    /// The SEV-SNP platforms whose certificates were verified under any of these roots.
+    pub(crate) fn known_platforms(&self) -> &KnownPlatforms {
+        &self.known_platforms
     }
 
     pub(crate) fn intermediates(&self) -> &[Certificate] {

@@ -11,6 +11,7 @@ use super::collateral::Collateral;
 use super::pck::{Pck, Platform};
 use super::quote::{Body, EnclaveReport, Quote, TdReport};
 use super::tcb::Standing;
+use crate::text::hex_text;
 
 /// The claims. MROWNER and MROWNERCONFIG are not among them: the host sets them, and no hardware proves who signed a TD.
 pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &Standing) -> Claims {
@@ -170,14 +171,4 @@ fn td(report: &TdReport) -> Map<String, Value> {
 
 fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// As `hex::encode`, which pushes character by character and would be a tenth of a verification's cost.
-pub(super) fn hex_text(bytes: impl AsRef<[u8]>) -> String {
-    let bytes = bytes.as_ref();
-    let mut text = vec![0; bytes.len() * 2];
-    match hex::encode_to_slice(bytes, &mut text) {
-        Ok(()) => String::from_utf8(text).unwrap_or_default(),
-        Err(_) => String::new(),
-    }
 }

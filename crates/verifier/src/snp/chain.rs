@@ -1,6 +1,9 @@
 //! From a VEK certificate up to a pinned ARK, with validity and revocation.
 
-use burgrave_types::EvidencePart;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
+use burgrave_types::{EvidencePart, Timestamp};
 use const_oid::ObjectIdentifier;
 use der::Decode;
 use der::asn1::Ia5StringRef;
@@ -39,11 +42,28 @@ pub(super) struct Vek {
     pub(super) tcb: Vec<(&'static str, u8)>,
     pub(super) hw_id: Option<Vec<u8>>,
     pub(super) csp_id: Option<Vec<u8>>,
+    pub(super) key: ParsedPublicKey,
 }
+
+/// The certificates above a VEK, each of which signed the next, as far as they never change.
+#[derive(Debug)]
+pub(super) struct Chain {
+    ask: Certificate,
+    ark: Certificate,
+    /// Subject and validity of VEK, ASK and ARK.
+    links: [(String, Timestamp, Timestamp); 3],
+}
+
+/// The endorsements among which certificates are found: those beside the report, those of the caller.
+type Given<'a> = [&'a Endorsements; 2];
 
 /// The VEK certificate: the item of that name, else the one for the report's chip and TCB among all certificates with a VEK's
 /// extensions, else any of these.
-pub(super) fn find_leaf(part: &EvidencePart, known: &Endorsements, report: Option<&Report>) -> Option<Certificate> {
+pub(super) fn find_leaf<const N: usize>(
+    part: &EvidencePart,
+    given: [&Endorsements; N],
+    report: Option<&Report>,
+) -> Option<Certificate> {
     for name in ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"] {
         if let Some(bytes) = part.item(name) {
             return match Endorsement::read(bytes) {
@@ -54,7 +74,8 @@ pub(super) fn find_leaf(part: &EvidencePart, known: &Endorsements, report: Optio
     }
     let is_vek =
         |certificate: &&Certificate| certificate.extension(HW_ID).is_some() || certificate.extension(CSP_ID).is_some();
-    let veks: Vec<_> = known.certificates.iter().filter(is_vek).collect();
+    let certificates = given.iter().flat_map(|given| &given.certificates);
+    let veks: Vec<_> = certificates.filter(is_vek).collect();
     let fitting = report.and_then(|report| veks.iter().find(|certificate| fits(certificate, report)));
     fitting.or(veks.first()).map(|certificate| (*certificate).clone())
 }
@@ -86,7 +107,8 @@ pub(super) fn read_leaf(certificate: Certificate, findings: &mut Findings) -> Re
         _ => None,
     };
     let is_key = certificate.key_algorithm() == (EC_PUBLIC_KEY, Some(SECP384R1)) && !certificate.claims_authority();
-    let (Some(kind), true) = (kind, is_key) else {
+    let key = if is_key { ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, certificate.key()).ok() } else { None };
+    let (Some(kind), Some(key)) = (kind, key) else {
         return Err(findings.checks.stop(
             ("snp.vek.certificate", Cause::CertificateKind, KDS),
             "a P-384 certificate with hwID (VCEK) or cspID (VLEK), which is no authority",
@@ -102,7 +124,7 @@ pub(super) fn read_leaf(certificate: Certificate, findings: &mut Findings) -> Re
             "not all of them",
         ));
     };
-    Ok(Vek { certificate, kind, family, tcb, hw_id, csp_id })
+    Ok(Vek { certificate, kind, family, tcb, hw_id, csp_id, key })
 }
 
 fn tcb_of(certificate: &Certificate, family: Family) -> Option<Vec<(&'static str, u8)>> {
@@ -115,8 +137,9 @@ fn tcb_of(certificate: &Certificate, family: Family) -> Option<Vec<(&'static str
 
 /// Finds and verifies a VEK certificate that comes without a report.
 pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
-    let known = Endorsements::beside(input.part).and(input.endorsements);
-    let Some(leaf) = find_leaf(input.part, &known, None) else {
+    let beside = Endorsements::beside(input.part);
+    let given = [&beside, input.endorsements];
+    let Some(leaf) = find_leaf(input.part, given, None) else {
         return Err(findings.checks.stop(
             ("snp.vek.present", Cause::FormatMalformed, KDS),
             "a report, or a VCEK or VLEK certificate",
@@ -124,22 +147,26 @@ pub(super) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         ));
     };
     let vek = read_leaf(leaf, findings)?;
-    verify_leaf(input, &vek, &known, findings)
+    verify_leaf(input, &vek, given, None, findings).map(drop)
 }
 
-/// Verifies that a VEK certificate chains to a pinned root, is valid and not revoked.
+/// Verifies that a VEK certificate chains to a pinned root, is valid and not revoked. A `known` chain counts where its
+/// certificates are at hand again.
 pub(super) fn verify_leaf(
     input: &Input<'_>,
     vek: &Vek,
-    known: &Endorsements,
+    given: Given<'_>,
+    known: Option<&Arc<Chain>>,
     findings: &mut Findings,
-) -> Result<(), Stop> {
+) -> Result<Arc<Chain>, Stop> {
     let leaf = &vek.certificate;
-    let chain = find_chain(input, leaf, known);
+    let known = known.filter(|chain| chain.is_at_hand(input, given)).map(Arc::clone);
+    let is_new = known.is_none();
     let checks = &mut findings.checks;
-    let (ask, ark) = match chain {
+    let chain = match known.map_or_else(|| find_chain(input, leaf, given).map(Arc::new), Ok) {
         Ok(found) => {
-            checks.record(("snp.chain", Cause::ChainUntrusted, CHAIN), true, true, "a pinned ARK", found.1.subject());
+            let [.., (subject, ..)] = &found.links;
+            checks.record(("snp.chain", Cause::ChainUntrusted, CHAIN), true, true, "a pinned ARK", subject);
             found
         }
         Err((cause, found)) => {
@@ -149,40 +176,61 @@ pub(super) fn verify_leaf(
     };
     checks.need_that(
         ("snp.chain.constraints", Cause::ChainConstraint, "RFC 5280, sections 4.2.1.3 and 4.2.1.9"),
-        ark.is_authority(1)
-            && ask.is_authority(0)
-            && ![&ark, &ask, leaf].iter().any(|certificate| certificate.has_unknown_critical_extension()),
+        !is_new || chain.holds_constraints(leaf),
         "ARK and ASK are authorities, and no critical extension is unknown",
         "a certificate that may not stand there",
     )?;
-    for certificate in [leaf, &ask, &ark] {
-        let (from, to) = certificate.validity();
+    for (subject, from, to) in &chain.links {
         findings.checks.need(
             ("snp.chain.validity", Cause::CertificateValidity, "RFC 5280, section 4.1.2.5"),
-            certificate.is_valid_at(input.at),
+            *from <= input.at && input.at <= *to,
             format_args!("{} within {from} to {to}", input.at),
-            certificate.subject(),
+            subject,
         )?;
-        findings.ends(to);
+        findings.ends(*to);
     }
-    revocation(input, known, &ask, &ark, findings)
+    revocation(input, given, &chain, findings)?;
+    Ok(chain)
+}
+
+impl Chain {
+    fn new(leaf: &Certificate, ask: &Certificate, ark: &Certificate) -> Self {
+        let links = [leaf, ask, ark].map(|certificate| {
+            let (from, to) = certificate.validity();
+            (certificate.subject(), from, to)
+        });
+        Self { ask: ask.clone(), ark: ark.clone(), links }
+    }
+
+    fn holds_constraints(&self, leaf: &Certificate) -> bool {
+        let certificates = [leaf, &self.ask, &self.ark];
+        self.ark.is_authority(1)
+            && self.ask.is_authority(0)
+            && !certificates.iter().any(|certificate| certificate.has_unknown_critical_extension())
+    }
+
+    /// Whether the ARK is one of the roots, and the ASK among the certificates that are looked through for one.
+    fn is_at_hand(&self, input: &Input<'_>, given: Given<'_>) -> bool {
+        let found = |certificate: &Certificate| certificate.der() == self.ask.der();
+        input.roots.anchors().iter().any(|root| root.der() == self.ark.der()) && candidates(input, given).any(found)
+    }
+}
+
+/// Where an ASK is looked for.
+fn candidates<'a>(input: &Input<'a>, given: Given<'a>) -> impl Iterator<Item = &'a Certificate> {
+    given.into_iter().flat_map(|given| &given.certificates).chain(input.roots.intermediates())
 }
 
 /// Tries the certificates that bear the names of the chain. Roots come from `input.roots` alone.
-fn find_chain(
-    input: &Input<'_>,
-    leaf: &Certificate,
-    known: &Endorsements,
-) -> Result<(Certificate, Certificate), (Cause, String)> {
-    let candidates = known.certificates.iter().chain(input.roots.intermediates());
-    let named = candidates.filter(|candidate| leaf.is_issued_by_name_of(candidate)).take(CANDIDATES);
+fn find_chain(input: &Input<'_>, leaf: &Certificate, given: Given<'_>) -> Result<Chain, (Cause, String)> {
+    let named = candidates(input, given).filter(|candidate| leaf.is_issued_by_name_of(candidate)).take(CANDIDATES);
     let mut failure =
         (Cause::ChainUntrusted, format!("no certificate of `{}` that a pinned root signed", leaf.issuer()));
     for ask in named {
         let mut roots = input.roots.anchors().iter().filter(|root| ask.is_issued_by_name_of(root)).take(CANDIDATES);
         let Some(ark) = roots.find(|ark| ask.is_pss_signed_by(ark)) else { continue };
         if leaf.is_pss_signed_by(ask) {
-            return Ok((ask.clone(), ark.clone()));
+            return Ok(Chain::new(leaf, ask, ark));
         }
         failure = (Cause::ChainSignature, format!("a certificate that `{}` did not sign", ask.subject()));
     }
@@ -191,12 +239,12 @@ fn find_chain(
 
 fn revocation(
     input: &Input<'_>,
-    known: &Endorsements,
-    ask: &Certificate,
-    ark: &Certificate,
+    given: Given<'_>,
+    Chain { ask, ark, .. }: &Chain,
     findings: &mut Findings,
 ) -> Result<(), Stop> {
-    let lists: Vec<&Crl> = known.crls.iter().filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
+    let lists = given.into_iter().flat_map(|given| &given.crls);
+    let lists: Vec<&Crl> = lists.filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
     if input.profile.snp.require_crl {
         findings.checks.need(
             ("snp.crl.present", Cause::CollateralValidity, "profile, snp.require_crl"),
@@ -208,7 +256,7 @@ fn revocation(
     for crl in lists {
         findings.checks.need_that(
             ("snp.crl.signature", Cause::CrlSignature, CRL),
-            crl.is_pss_signed_by(ark) && crl.is_whole(),
+            input.roots.known_platforms().is_signed(crl, ark) && crl.is_whole(),
             format_args!("a whole list, signed by `{}`", ark.subject()),
             "another signature, or a list of another scope",
         )?;

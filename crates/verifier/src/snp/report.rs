@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::ParsedPublicKey;
 
 use crate::reader::Reader;
 
@@ -229,14 +229,15 @@ impl Report {
         zero(SIGNED + P384, SCALAR - P384) && zero(P384, SCALAR - P384) && zero(0, LENGTH - SIGNED - 2 * SCALAR)
     }
 
-    /// Whether `key` (an uncompressed P-384 point) signed the report as it came.
-    pub(super) fn is_signed_by(&self, key: &[u8], bytes: &[u8]) -> bool {
+    /// Whether `key` (of ECDSA P-384 with SHA-384, r and s in the curve's width) signed the report as it came.
+    pub(super) fn is_signed_by(&self, key: &ParsedPublicKey, bytes: &[u8]) -> bool {
         let mut reader = Reader::new(bytes);
         let (Some(signed), Some(r), Some(s)) = (reader.take(SIGNED), reader.take(SCALAR), reader.take(SCALAR)) else {
             return false;
         };
-        let big_endian = |scalar: &[u8]| scalar.iter().take(P384).rev().copied().collect::<Vec<u8>>();
-        let signature = [big_endian(r), big_endian(s)].concat();
-        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key).verify(signed, &signature).is_ok()
+        let mut signature = [0; 2 * P384];
+        let big_endian = r.iter().take(P384).rev().chain(s.iter().take(P384).rev());
+        signature.iter_mut().zip(big_endian).for_each(|(to, from)| *to = *from);
+        key.verify_sig(signed, &signature).is_ok()
     }
 }
