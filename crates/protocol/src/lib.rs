@@ -2,9 +2,9 @@
 //!
 //! The link is one mutually authenticated TLS 1.3 connection between an agent and its node. This crate is what travels
 //! in it: [`frame`] cuts bytes into frames and back, [`message`] puts requests and answers together from frames and
-//! reads them, [`credit`] counts what a channel may still send, and [`outbox`] decides what is written next. The same
-//! code runs at both ends. `docs/link-protocol.md` specifies it for an agent in another language; its byte vectors are
-//! tested here.
+//! reads them, [`credit`] counts what a channel may still send, [`pieces`] keeps what waits of one, and [`outbox`]
+//! decides what is written next. The same code runs at both ends. `docs/link-protocol.md` specifies it for an agent in
+//! another language; its byte vectors are tested here.
 //!
 //! It leaves to others: sockets, TLS and time (`burgrave-edge`, `burgrave-agent`), what a request means
 //! (`burgrave-control`), and the end-to-end protection of a channel's bytes (`burgrave-channel`).
@@ -30,6 +30,7 @@ pub mod credit;
 pub mod frame;
 pub mod message;
 pub mod outbox;
+pub mod pieces;
 pub mod wire;
 
 /// The version of the protocol that this code speaks.

@@ -5,8 +5,6 @@
 //! a purge leaves nothing of it. One batch after another is taken by the connection's writer, so many small frames cost one
 //! write.
 
-mod queue;
-
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
@@ -15,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::frame::{FrameType, HEADER, write};
 use crate::message::{self, MessageError};
-use queue::Queue;
+use crate::pieces::Pieces;
 
 /// The bytes of data that a channel sends before the next one's turn: what fills one TLS record.
 pub const TURN: usize = 16 * 1024 - HEADER;
@@ -62,6 +60,14 @@ pub struct Outbox {
     /// INVARIANT: holds each stream of `channels` exactly once; a queue in `channels` has something to send.
     turns: VecDeque<u32>,
     data_bytes: usize,
+}
+
+/// What waits of one channel.
+#[derive(Default)]
+struct Queue {
+    bytes: Pieces,
+    /// Whether its end follows.
+    closing: bool,
 }
 
 impl Outbox {
@@ -132,7 +138,7 @@ impl Outbox {
             return Err(OutboxError::Full { queued, limit: self.limits.data });
         }
         self.data_bytes = queued;
-        self.queue(stream).push(bytes);
+        self.queue(stream).bytes.push(bytes);
         Ok(())
     }
 
@@ -147,7 +153,7 @@ impl Outbox {
         self.forget_credit(stream);
         let Some(queue) = self.channels.remove(&stream) else { return 0 };
         self.turns.retain(|turn| *turn != stream);
-        let bytes = queue.len();
+        let bytes = queue.bytes.len();
         self.data_bytes -= bytes;
         bytes
     }
@@ -227,12 +233,12 @@ impl Outbox {
     /// Writes a turn's worth of a channel; whether its end was written.
     fn take_turn(&mut self, stream: u32, batch: &mut Vec<u8>) -> bool {
         let Some(queue) = self.channels.get_mut(&stream) else { return false };
-        let payload = queue.take(TURN);
+        let payload = queue.bytes.take(TURN);
         if !payload.is_empty() {
             self.data_bytes -= payload.len();
             write(batch, FrameType::Data, stream, &payload);
         }
-        if !queue.is_empty() {
+        if !queue.bytes.is_empty() {
             self.turns.push_back(stream);
             return false;
         }
