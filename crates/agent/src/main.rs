@@ -50,7 +50,7 @@ struct Run {
     /// A node's agent link, `tcp://<host>:<port>` or `unix:<path>`; may be given several times
     #[arg(long = "node", value_name = "ADDRESS")]
     nodes: Vec<NodeAddress>,
-    /// The TEE: `auto` (the best that this machine has), `configfs-tsm`, `sev-guest`, `nsm`, `gramine`, `tpm:<device>`,
+    /// The TEE: `auto` (the best that this machine has), `configfs-tsm`, `sev-guest`, `nsm`, `gramine`, `az-vtpm`, `tpm:<device>`,
     /// `tpm:unix:<socket>`, `tpm:<ip>:<port>`, or `simulated:<code name>` (dev domains only)
     #[arg(long, value_name = "TEE")]
     attester: Option<AttesterSpec>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use burgrave_attester::{Attester, AttesterSpec, SimulatedAttester, TpmAttester, Transport};
+use burgrave_attester::AttesterSpec;
 use burgrave_types::{EnclaveName, GenesisHash};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -103,49 +103,6 @@ impl FileConfig {
             return Err(ConfigError::Invalid("`nodes` is empty; name one address at least".to_owned()));
         }
         Ok(config)
-    }
-}
-
-/// One of the two sources of evidence that every machine can have: `tpm:<device or socket>`, or `simulated:<code name>`, which
-/// proves nothing and is taken only in a `dev` domain. Configurations name any source, by [`AttesterSpec`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum AttesterChoice {
-    /// Software that pretends to be a TEE that runs the code of that name.
-    Simulated(String),
-    /// A TPM 2.0.
-    Tpm(Transport),
-}
-
-impl AttesterChoice {
-    /// The attester; nothing is opened yet.
-    pub fn attester(&self) -> Box<dyn Attester> {
-        match self {
-            Self::Simulated(code) => Box::new(SimulatedAttester::of_code(code)),
-            Self::Tpm(transport) => Box::new(TpmAttester::new(transport.clone())),
-        }
-    }
-}
-
-impl FromStr for AttesterChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let error = || {
-            format!(
-                "`{text}` is not an attester: expected `tpm:<device>` (e.g. `tpm:/dev/tpmrm0`), `tpm:unix:<socket>`, \
-                 `tpm:<ip>:<port>`, or `simulated:<code name>` in a dev domain"
-            )
-        };
-        let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(error)?;
-        match kind {
-            "simulated" => Ok(Self::Simulated(rest.to_owned())),
-            "tpm" => match rest.strip_prefix("unix:") {
-                Some(path) => Ok(Self::Tpm(Transport::UnixSocket(path.into()))),
-                None if rest.starts_with('/') => Ok(Self::Tpm(Transport::Device(rest.into()))),
-                None => rest.parse().map(|address| Self::Tpm(Transport::Tcp(address))).map_err(|_| error()),
-            },
-            _ => Err(error()),
-        }
     }
 }
 
@@ -289,16 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn an_attester_is_read_from_its_text() {
-        let parse = |text: &str| text.parse::<AttesterChoice>();
-        assert_eq!(parse("simulated:a"), Ok(AttesterChoice::Simulated("a".into())));
-        assert_eq!(parse("tpm:/dev/tpmrm0"), Ok(AttesterChoice::Tpm(Transport::Device("/dev/tpmrm0".into()))));
-        assert_eq!(parse("tpm:unix:/run/t"), Ok(AttesterChoice::Tpm(Transport::UnixSocket("/run/t".into()))));
-        let tcp = Transport::Tcp("127.0.0.1:2321".parse().unwrap());
-        assert_eq!(parse("tpm:127.0.0.1:2321"), Ok(AttesterChoice::Tpm(tcp)));
-        for bad in ["tpm", "tpm:", "simulated:", "sgx:1", "tpm:dev"] {
-            assert!(parse(bad).unwrap_err().contains("is not an attester"), "`{bad}` was taken");
-        }
+    fn an_attester_that_is_none_is_an_error_that_says_what_is_expected() {
+        let error = FileConfig::parse(&MINIMAL.replace("simulated:payments-api-1.0", "sgx:1")).unwrap_err().to_string();
+        assert!(error.contains("sgx:1") && error.contains("simulated:<code name>"), "{error}");
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ mod config;
 mod forward;
 mod server;
 
-pub use config::{AttesterChoice, ConfigError, FileConfig, Forward, LocalAddress};
+pub use config::{ConfigError, FileConfig, Forward, LocalAddress};
 pub use forward::{accept_to, forward};
 pub use server::LocalServer;
 

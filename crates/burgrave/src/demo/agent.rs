@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use burgrave_agent::local::AttesterChoice;
 use burgrave_agent::{Agent, AgentConfig, AgentState, ChannelStream, NodeAddress};
+use burgrave_attester::AttesterSpec;
 use burgrave_seal::{SystemRandom, sha256};
 use burgrave_types::{ChannelId, EnclaveName, GenesisHash, Problem, ProblemCode, ResourceId, SystemClock};
 use clap::Args;
@@ -25,8 +25,8 @@ use crate::commands::Outcome;
 pub(crate) struct AgentArgs {
     #[arg(long)]
     enclave: EnclaveName,
-    #[arg(long, value_parser = attester)]
-    attester: AttesterChoice,
+    #[arg(long)]
+    attester: AttesterSpec,
     #[arg(long)]
     node: NodeAddress,
     #[arg(long)]
@@ -39,7 +39,7 @@ pub(crate) async fn agent(arguments: AgentArgs) -> Outcome {
         nodes: vec![arguments.node],
         genesis: arguments.genesis,
         enclave: arguments.enclave,
-        attester: arguments.attester.attester(),
+        attester: arguments.attester.open().map_err(anyhow::Error::new)?,
     };
     let agent = Agent::start(config, Arc::new(SystemClock), Arc::new(SystemRandom)).map_err(anyhow::Error::new)?;
     let enclave = Arc::new(Enclave {
@@ -231,8 +231,4 @@ fn problem(error: std::io::Error) -> Problem {
 
 fn broken(what: &str) -> Problem {
     Problem::new(ProblemCode::Internal, format!("the demo's enclave met {what}"))
-}
-
-fn attester(text: &str) -> Result<AttesterChoice, String> {
-    text.parse()
 }
