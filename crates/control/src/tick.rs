@@ -12,7 +12,7 @@ use crate::live::InstanceEntry;
 use crate::records::{InstanceRecord, RecordedStanding, Stored};
 use crate::view::View;
 
-/// How long a stale instance stays on record.
+/// How long an instance that is stale or was ended stays on record.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Instances that one change forgets, at most.
@@ -66,22 +66,32 @@ impl Control {
         self.renew_signer().await;
     }
 
-    /// Drops the records of instances that have been gone for long and hold no key: each start of an agent makes a new one.
+    /// Drops the records of instances that have been gone for long: each start of an agent makes a new one. One that was given
+    /// keys is remembered for as long as a version that it holds is neither compromised nor destroyed, since a revocation
+    /// must find it.
     async fn forget_gone(&self, view: &View) -> Result<(), Problem> {
         let now = self.now();
-        let gone = |entry: &&Arc<InstanceEntry>| {
-            let long =
-                matches!(entry.record.standing, RecordedStanding::Stale { since } if now >= since + FORGOTTEN_AFTER);
-            long && entry.record.released.is_empty() && !self.is_linked(entry.record.id)
+        let gone = |view: &View, entry: &InstanceEntry| {
+            let since = match &entry.record.standing {
+                RecordedStanding::Attested => return false,
+                RecordedStanding::Stale { since } => *since,
+                RecordedStanding::Revoked { at, .. } => *at,
+            };
+            now >= since + FORGOTTEN_AFTER && !view.holds_live_key(entry) && !self.is_linked(entry.record.id)
         };
-        let ids: Vec<InstanceId> =
-            view.instances.values().filter(gone).map(|entry| entry.record.id).take(FORGOTTEN_AT_ONCE).collect();
+        let ids: Vec<InstanceId> = view
+            .instances
+            .values()
+            .filter(|entry| gone(view, entry))
+            .map(|entry| entry.record.id)
+            .take(FORGOTTEN_AT_ONCE)
+            .collect();
         if ids.is_empty() {
             return Ok(());
         }
         let written = self.change("instances gone for long", |view| {
             let mut change = Change::new();
-            for entry in ids.iter().filter_map(|id| view.instance(*id)).filter(gone) {
+            for entry in ids.iter().filter_map(|id| view.instance(*id)).filter(|entry| gone(view, entry)) {
                 change.delete_at(entry.record.path(), entry.revision);
             }
             Ok((change, ()))

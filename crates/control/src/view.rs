@@ -166,6 +166,18 @@ impl View {
         if now < until { Standing::Fresh { until } } else { Standing::Stale { since: until } }
     }
 
+    /// Whether the instance was given a version of a key that a revocation would yet have to mark as compromised.
+    pub(crate) fn holds_live_key(&self, entry: &InstanceEntry) -> bool {
+        entry.record.released.iter().any(|(resource, held)| {
+            let own = (entry.record.enclave, resource.name.clone());
+            let versions = match resource.kind {
+                burgrave_types::ResourceKind::Keyspace => self.enclave_keys.get(&own).map(|key| &key.record.versions),
+                _ => self.keys.get(resource).map(|key| &key.record.versions),
+            };
+            versions.is_some_and(|all| all.iter().any(|one| held.contains(&one.version) && one.state.is_live()))
+        })
+    }
+
     fn take_enclave(&mut self, change: RecordChange<'_>, touched: &mut Touched) -> Result<(), ViewError> {
         match change.body {
             Some(body) => {

@@ -7,7 +7,8 @@ use burgrave_policy::CandidateFacts;
 use burgrave_seal::hpke::{self, SealedInfo, SealedKind};
 use burgrave_seal::sha256;
 use burgrave_types::{
-    DomainClass, InstanceId, Problem, ProblemCode, ReleaseState, ResultDigest, Revision, Standing, Timestamp,
+    DomainClass, EnclaveUid, InstanceId, Problem, ProblemCode, ReleaseState, ResultDigest, Revision, Standing,
+    Timestamp,
 };
 use burgrave_verifier::{Appraisal, ResultInputs, Verdict, Verification, attestation_result};
 
@@ -16,6 +17,7 @@ use super::refuse;
 use super::verify::Admission;
 use crate::authorizer::standing_problem;
 use crate::commit::Change;
+use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, Entry, InstanceRecord, RecordedStanding, Stored};
 use crate::view::View;
 use crate::{Attested, Control, LinkBinding};
@@ -23,7 +25,8 @@ use crate::{Attested, Control, LinkBinding};
 /// Who verified, in an attestation result.
 const VERIFIER: &str = concat!("burgrave ", env!("CARGO_PKG_VERSION"));
 
-/// Instances of an enclave on record, at most: whoever has the code can start it as often as they like.
+/// Fresh instances of an enclave, at most: whoever has the code can start it as often as they like. Those that are stale or
+/// were ended do not count, so that a flood of starts is over when their deadlines are.
 const MAX_INSTANCES: usize = 10_000;
 
 impl Control {
@@ -146,7 +149,7 @@ impl Control {
                     None if view.instance_of_key(&admission.spki_hash).is_some() => {
                         return Err(refuse::renewal("its identity key became another instance's meanwhile"));
                     }
-                    None if view.instances_of(admission.enclave).count() >= MAX_INSTANCES => {
+                    None if !has_room(view, admission.enclave, now) => {
                         return Err(too_many(&admission.enclave_name));
                     }
                     None => Change::new().create(&record),
@@ -261,10 +264,19 @@ impl Control {
     }
 }
 
+/// Whether one more instance of the enclave may come.
+fn has_room(view: &View, enclave: EnclaveUid, now: Timestamp) -> bool {
+    let fresh = |entry: &&std::sync::Arc<InstanceEntry>| matches!(view.standing(entry, now), Standing::Fresh { .. });
+    view.instances_of(enclave).filter(fresh).count() < MAX_INSTANCES
+}
+
 fn too_many(enclave: &burgrave_types::EnclaveName) -> Problem {
-    let detail = format!("`{enclave}` has {MAX_INSTANCES} instances on record, as many as an enclave may");
-    Problem::new(ProblemCode::Limit, detail)
-        .with_fix("stale instances are forgotten after seven days; an administrator finds out who starts so many")
+    let detail = format!("`{enclave}` has {MAX_INSTANCES} fresh instances, as many as an enclave may");
+    Problem::new(ProblemCode::Limit, detail).with_fix(format!(
+        "try again when some have missed their deadline; an administrator sees who starts so many with `burgrave instance \
+         list --enclave {enclave} --standing fresh`, and ends them with `burgrave instance revoke` or, all at once, by \
+         revoking their release"
+    ))
 }
 
 /// A sealing key as it is recorded.
@@ -287,4 +299,86 @@ pub(crate) fn sealing_problem(error: &hpke::HpkeError) -> Problem {
 fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "an attestation result could not be signed");
     Problem::new(ProblemCode::Internal, "the attestation result could not be signed").with_fix("try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use burgrave_types::{HeadHash, KeyIdentity, ReferenceDigest, SpkiHash, Tee};
+
+    use super::*;
+    use crate::records::{Release, encode};
+    use crate::view::RecordChange;
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_000_000);
+
+    fn enclave() -> EnclaveRecord {
+        let reference = serde_json::from_value(serde_json::json!({ "tee": "simulated", "measurement": "aa" })).unwrap();
+        let release = Release { reference, state: ReleaseState::Active, origin: String::new(), history: Vec::new() };
+        EnclaveRecord {
+            schema: 1,
+            uid: EnclaveUid::from_bytes([1; 16]),
+            name: "payments/api".parse().unwrap(),
+            tee: Tee::Simulated,
+            key_identity: KeyIdentity::Name,
+            reattest_every_secs: 60,
+            releases: [("v1".parse().unwrap(), release)].into(),
+            tpm_ek_digests: Vec::new(),
+            barred_platforms: Vec::new(),
+            revoked: None,
+            created: NOW,
+            created_by: "root".to_owned(),
+        }
+    }
+
+    fn instance(number: usize, standing: RecordedStanding, until: Timestamp) -> InstanceRecord {
+        let claims = serde_json::json!({
+            "tee": "simulated", "tcb": { "status": "up-to-date" }, "launch": {}, "proved": ["launch"],
+        });
+        let (enclave, mut id) = (enclave(), [0; 16]);
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        InstanceRecord {
+            schema: 1,
+            id: InstanceId::from_bytes(id),
+            enclave: enclave.uid,
+            enclave_name: enclave.name,
+            release: "v1".parse().unwrap(),
+            reference: ReferenceDigest::from_bytes([0; 32]),
+            spki_hash: SpkiHash::from_bytes(sha256(&id)),
+            sealing_key: burgrave_types::claims::HexBytes(Vec::new()),
+            platform_id: None,
+            claims: serde_json::from_value(claims).unwrap(),
+            tpm: None,
+            first_attested_at: NOW,
+            attested_at: NOW,
+            until,
+            result: ResultDigest::from_bytes([0; 32]),
+            standing,
+            released: Default::default(),
+        }
+    }
+
+    #[test]
+    fn ten_thousand_instances_that_are_gone_lock_nobody_out() {
+        let records = (0..MAX_INSTANCES).map(|number| match number % 3 {
+            0 => instance(number, RecordedStanding::Stale { since: NOW }, NOW),
+            1 => instance(number, RecordedStanding::Revoked { at: NOW, reason: String::new() }, NOW + lifetime(60)),
+            // Fresh still, for a while.
+            _ => instance(number, RecordedStanding::Attested, NOW + lifetime(60)),
+        });
+        let mut written = vec![(enclave().path(), encode(&enclave()))];
+        written.extend(records.map(|record| (record.path(), encode(&record))));
+        fn changes(written: &[(String, Vec<u8>)], revision: Revision) -> impl Iterator<Item = RecordChange<'_>> {
+            written.iter().map(move |(path, body)| RecordChange { path, body: Some(body), revision })
+        }
+        let at = |revision| (revision, HeadHash::from_bytes([0; 32]), NOW);
+        let (view, _) = View::empty().unwrap().next(at(Revision(1)), changes(&written, Revision(1))).unwrap();
+        assert!(has_room(&view, enclave().uid, NOW));
+        let more: Vec<_> = (0..MAX_INSTANCES)
+            .map(|number| instance(number, RecordedStanding::Attested, NOW + lifetime(60)))
+            .map(|record| (record.path(), encode(&record)))
+            .collect();
+        let (full, _) = view.next(at(Revision(2)), changes(&more, Revision(2))).unwrap();
+        assert!(!has_room(&full, enclave().uid, NOW));
+        assert!(has_room(&full, enclave().uid, NOW + lifetime(60)));
+    }
 }

@@ -53,6 +53,11 @@ pub(crate) enum KeyVersionState {
 }
 
 impl KeyVersionState {
+    /// Whether a revocation of somebody who holds the version would yet have to mark it.
+    pub(crate) const fn is_live(self) -> bool {
+        matches!(self, Self::Active | Self::Deactivated)
+    }
+
     /// The word.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

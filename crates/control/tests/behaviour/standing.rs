@@ -149,6 +149,30 @@ async fn an_instance_that_is_gone_for_long_is_forgotten() {
 }
 
 #[tokio::test]
+async fn an_instance_that_was_ended_is_forgotten_and_one_that_holds_a_key_in_use_is_not() {
+    let node = node().await;
+    node.allow(&format!("payments/api derive {STORAGE}")).await;
+    let (ended, holds) =
+        (Agent::attested_on(&node, "payments/api", 8).await, Agent::attested(&node, "payments/api").await);
+    ended.derive(&node, STORAGE).await.unwrap();
+    node.control.revoke_instance(&root(), ended.id(), "stolen").await.unwrap();
+    holds.derive(&node, STORAGE).await.unwrap();
+    node.links.linked.lock().unwrap().clear();
+    node.advance(Duration::from_secs(INTERVAL * 2));
+    node.control.tick().await;
+    assert!(node.control.instance(&root(), ended.id()).await.is_ok());
+    node.advance(Duration::from_secs(8 * 24 * 3600));
+    node.control.tick().await;
+    assert_eq!(node.control.instance(&root(), ended.id()).await.unwrap_err().code, ProblemCode::NotFound);
+    // A revocation finds whoever has the key that is in use.
+    let revoked = node.control.revoke_enclave(&root(), &holds.enclave, "over").await.unwrap();
+    assert_eq!(revoked.rotated.len(), 1);
+    node.advance(Duration::from_secs(8 * 24 * 3600));
+    node.control.tick().await;
+    assert_eq!(node.control.instance(&root(), holds.id()).await.unwrap_err().code, ProblemCode::NotFound);
+}
+
+#[tokio::test]
 async fn a_shorter_interval_counts_from_the_next_attestation() {
     let node = node().await;
     let mut agent = Agent::attested(&node, "payments/api").await;
