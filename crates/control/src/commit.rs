@@ -95,6 +95,10 @@ impl From<CommitError> for Problem {
     }
 }
 
+/// The right to prepare the next change of this node: there is one, behind a lock.
+#[derive(Default)]
+pub(crate) struct Turn(());
+
 /// How often a change that was prepared on what somebody else changed meanwhile is prepared again.
 const ATTEMPTS: usize = 8;
 
@@ -104,9 +108,18 @@ impl Control {
     pub(crate) async fn change<T>(
         &self,
         changer: &str,
+        prepare: impl FnMut(&crate::view::View) -> Result<(Change, T), Problem>,
+    ) -> Result<(Committed, T), Problem> {
+        self.change_next(&*self.writer.lock().await, changer, prepare).await
+    }
+
+    /// [`Control::change`] for one who has the turn already.
+    pub(crate) async fn change_next<T>(
+        &self,
+        _turn: &Turn,
+        changer: &str,
         mut prepare: impl FnMut(&crate::view::View) -> Result<(Change, T), Problem>,
     ) -> Result<(Committed, T), Problem> {
-        let _one_at_a_time = self.writer.lock().await;
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let (change, kept) = prepare(&*self.view()?)?;

@@ -94,7 +94,7 @@ pub struct Control {
     /// Whether policies changed since released keys were last held against them.
     pub(crate) policies_changed: AtomicBool,
     /// One change at a time is prepared: those of one node do not compete.
-    pub(crate) writer: tokio::sync::Mutex<()>,
+    pub(crate) writer: tokio::sync::Mutex<crate::commit::Turn>,
     follower: OnceLock<JoinHandle<()>>,
 }
 
@@ -133,7 +133,7 @@ impl Control {
             unrecorded: Mutex::default(),
             // A process that ended between a change and what follows from it left that to be done.
             policies_changed: AtomicBool::new(true),
-            writer: tokio::sync::Mutex::new(()),
+            writer: tokio::sync::Mutex::default(),
             follower: OnceLock::new(),
             parts,
         });

@@ -201,13 +201,16 @@ impl Control {
         self.rotate_after_narrowing().await
     }
 
-    /// Begins a new version of each key whose active version was given to somebody who may not have it any more.
+    /// Begins a new version of each key whose active version was given to somebody who may not have it any more. Where somebody
+    /// else is at it, this returns when they are done.
     pub(crate) async fn rotate_after_narrowing(&self) -> Result<(), Problem> {
+        // INVARIANT: the mark is taken in one's turn, so whoever finds none finds the rotation made.
+        let turn = self.writer.lock().await;
         if !self.policies_changed.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
         let now = self.now();
-        self.change("narrowed policy", |view| {
+        self.change_next(&turn, "narrowed policy", |view| {
             let mut ending = Ending::new(now, "a policy was narrowed");
             for entry in view.instances.values() {
                 for resource in entry.record.released.keys() {

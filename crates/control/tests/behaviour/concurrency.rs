@@ -9,6 +9,7 @@ use crate::agent::Agent;
 use crate::node::{Node, root};
 
 const STORAGE: &str = "keyspace/payments/storage";
+const PII: &str = "key/payments/pii";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_that_is_asked_after_a_revocation_returned_is_granted() {
@@ -108,4 +109,31 @@ async fn no_channel_opens_past_a_narrowing_that_returned() {
         }
     }
     assert!(node.control.channels(&root(), &Default::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_narrowing_returns_when_what_was_released_is_rotated_whoever_rotates_it() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    node.make_key(PII).await;
+    let allowed = node.allow(&format!("payments/api derive {PII}")).await;
+    let agent = Agent::attested(&node, "payments/api").await;
+    agent.derive(&node, PII).await.unwrap();
+    let narrowed = async {
+        node.control.delete_policy(&root(), allowed.id, Some(allowed.revision)).await.unwrap();
+        node.control.key(&root(), &PII.parse().unwrap()).await.unwrap().versions.len()
+    };
+    // Ticks see the change as soon as it is applied, before the call that made it goes on.
+    let ticking = async {
+        loop {
+            node.control.tick().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let versions = tokio::select! {
+        biased;
+        () = ticking => unreachable!(),
+        versions = narrowed => versions,
+    };
+    assert_eq!(versions, 2);
 }
