@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burgrave_types::claims::{HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::claims::{BootClaims, HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -129,6 +129,11 @@ fn claims() -> Claims {
         registers: BTreeMap::from([("pcr0".to_owned(), HexBytes(vec![4; 32]))]),
         config: Some(HexBytes(vec![5; 32])),
         binding: Some(HexBytes(vec![6; 64])),
+        boot: Some(BootClaims {
+            secure_boot: Some(true),
+            kernel_command_line: Some("/vmlinuz root=/dev/vda1".to_owned()),
+            images: vec![HexBytes(vec![7; 32])],
+        }),
         proved: BTreeSet::from([Proved::Launch, Proved::Boot]),
     }
 }

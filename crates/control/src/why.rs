@@ -230,6 +230,7 @@ impl Case {
             registers: reference.registers.clone(),
             config: reference.config.clone(),
             binding: None,
+            boot: None,
             proved: [Proved::Launch].into(),
         };
         let facts = InstanceFacts {

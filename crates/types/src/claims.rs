@@ -147,8 +147,34 @@ pub struct Claims {
     /// The caller's bytes inside the evidence: report data, a quote's qualifying data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<HexBytes>,
+    /// What the boot event log says, as far as the registers prove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootClaims>,
     /// What the evidence showed.
     pub proved: BTreeSet<Proved>,
+}
+
+/// What a boot event log says of the boot. A claim is there only where nobody could have made it up after the machine was
+/// booted; which of a log's entries that holds for is the verifier's to know.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BootClaims {
+    /// Whether the firmware enforced UEFI Secure Boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
+    /// The kernel's command line, as the boot loader measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_command_line: Option<String>,
+    /// The digests of the UEFI programs that were started (boot loaders; a kernel that is one), in the order of their start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<HexBytes>,
+}
+
+impl BootClaims {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The state of a platform's trusted computing base.

@@ -14,7 +14,7 @@
 //!
 //! Items of a part: `hcl-report.bin`, `quote.msg` (TPMS_ATTEST), `quote.sig` (the bare RSASSA signature with SHA-256, or a
 //! TPMT_SIGNATURE), `pcrs-sha256.json`; beside an SEV-SNP report `vcek.der`, beside a TD report the quote in `quote.bin` and
-//! `collateral.json`.
+//! `collateral.json`; the guest's logs as in [`crate::tpm`].
 
 mod hcl;
 
@@ -83,6 +83,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     // Only now are the values more than their bringer's word.
     if covered && let Some(claims) = &mut findings.claims {
         claims.registers.extend(quote.registers());
+        quote.judge_logs(input, findings);
     }
     Ok(())
 }
@@ -134,7 +135,9 @@ fn read<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<(HclRepor
 fn hardware_part(part: &EvidencePart, report: &HclReport<'_>, checks: &mut Checks) -> Result<EvidencePart, Stop> {
     let mut items = part.items.clone();
     items.retain(|name, _| {
-        !matches!(name.as_str(), ITEM | "quote.msg" | "quote.sig" | "pcrs-sha256.json" | "pcrs.json")
+        // The logs are the guest's; the paravisor below it brings none.
+        let is_of_guest = matches!(name.as_str(), ITEM | "quote.msg" | "quote.sig" | "pcrs-sha256.json" | "pcrs.json");
+        !is_of_guest && !matches!(name.as_str(), "eventlog.bin" | "ccel.bin" | "ima.bin" | "ima.offset")
     });
     let tee = match report.hardware {
         Hardware::Snp => {

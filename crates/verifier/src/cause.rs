@@ -111,6 +111,16 @@ causes! {
     PcrDigest = "pcr.digest" authentic,
     /// The quote does not cover the PCRs that it should.
     PcrSelection = "pcr.selection" policy,
+    /// An event log does not give the register that was quoted.
+    LogReplay = "log.replay" authentic,
+    /// An event log that is demanded is not there, or explains nothing.
+    LogAbsent = "log.absent" policy,
+    /// The run-time log goes on from where nothing is known: it must be sent from its start.
+    LogGap = "log.gap" policy,
+    /// The run-time log does not reach the quoted register yet: its rest must be sent.
+    LogIncomplete = "log.incomplete" policy,
+    /// Something was loaded at run time that is not allowed.
+    RuntimeUnlisted = "runtime.unlisted" policy,
     /// The signed structure is no quote made by a TPM.
     QuoteStructure = "quote.structure" authentic,
     /// The attestation key is not one that signs only what the TPM made.

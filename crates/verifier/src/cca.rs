@@ -233,6 +233,7 @@ fn claims(platform: &Platform<'_>, realm: &Realm<'_>) -> Claims {
         registers,
         config: Some(realm.personalization.into()),
         binding: Some(realm.challenge.into()),
+        boot: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

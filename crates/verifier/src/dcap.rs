@@ -3,7 +3,7 @@
 //! Quotes: *Intel SGX ECDSA Quote Library API* and *Intel TDX DCAP Quoting Library API*, appendix A; certificates: *Intel SGX
 //! PCK Certificate and CRL Profile*; collateral and the evaluation of TCB levels: *Intel PCS API*, version 4.
 //!
-//! Items of a part: `quote.bin`, and `collateral.json` unless a cache or an endorsement holds the platform's. Collateral is
+//! Items of a part: `quote.bin`, for TDX `ccel.bin` ([`crate::eventlog`]), and `collateral.json` unless a cache or an endorsement holds the platform's. Collateral is
 //! mandatory: without TCB info, QE identity and both revocation lists, all current, nothing is authentic.
 //!
 //! Verification costs two P-256 verifications where [`Endorsements::dcap`](crate::Endorsements::dcap) holds a [`Cache`] that
@@ -34,9 +34,11 @@ pub use collateral::{Collateral, CollateralError, CollateralId, CollateralNumber
 pub use pck::PckCa;
 
 use crate::check::{Checks, Stop};
+use crate::eventlog::{Layout, Quoted};
 use crate::text::hex_text;
+use crate::tpm::Hash;
 use crate::verification::Findings;
-use crate::{Cause, Input, policy};
+use crate::{Cause, Input, eventlog, policy};
 use cache::VerifiedPck;
 use pck::Pck;
 use quote::{Body, Kind, NotTaken, Quote};
@@ -45,6 +47,8 @@ use tcb::{Standing, Status, Unknown};
 const FORMAT: &str = "Intel DCAP quote format, appendix A";
 const LEVELS: &str = "Intel PCS API v4, TCB levels";
 const QUOTE: &str = "quote.bin";
+/// The item of a trust domain's event log.
+const BOOT_LOG: &str = "ccel.bin";
 const COLLATERAL: &str = "collateral.json";
 
 /// Which TEE bytes are a quote of, by header alone.
@@ -135,7 +139,18 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
     let expected = "nothing but zeros behind the signature data";
     let found = format_args!("{} bytes{}", quote.trailing.len(), if padded { "" } else { ", not all zero" });
     let whole = checks.record(("dcap.quote.padding", Cause::FormatLength, FORMAT), padded, fatal, expected, found);
-    if whole || !fatal { Ok(()) } else { Err(Stop) }
+    if fatal && !whole {
+        return Err(Stop);
+    }
+    if let (Body::Td(report), Some(log)) = (&quote.body, input.part.item(BOOT_LOG)) {
+        let registers = (1..).zip(&report.rtmrs);
+        let quoted: Vec<_> = registers
+            .map(|(index, value)| Quoted { bank: Hash::Sha384, index, value: value.as_slice().into() })
+            .collect();
+        eventlog::judge(Layout::Td, (BOOT_LOG, log), &quoted, input.profile, findings);
+        eventlog::judge_run_time(input.profile, findings);
+    }
+    Ok(())
 }
 
 fn read_quote<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Quote<'a>, Stop> {

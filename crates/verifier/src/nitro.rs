@@ -159,6 +159,7 @@ fn claims(document: &Document<'_>) -> Claims {
         // The role that the parent instance was given.
         config: document.measured(3).map(Into::into),
         binding: binding.map(Into::into),
+        boot: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

@@ -214,6 +214,7 @@ fn claims(report: &Report<'_>, chain: &[Certificate]) -> Claims {
         registers: values.map(|(index, one)| (format!("measurement{index}"), one.value.into())).collect(),
         config: None,
         binding: Some(report.nonce.as_slice().into()),
+        boot: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

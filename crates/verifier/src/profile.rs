@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burgrave_types::claims::TcbStatus;
 use serde::{Deserialize, Serialize};
 
+use crate::RunTimeProfile;
 use crate::dcap::TdAttribute;
 
 /// The demands. The default is the strict profile; every knob loosens it or adds a demand, and an unknown one is an error.
@@ -36,6 +37,11 @@ pub struct Profile {
     pub dcap: DcapProfile,
     /// Demands on TDX alone.
     pub tdx: TdxProfile,
+    /// Demands on boot event logs.
+    pub boot_log: BootLogProfile,
+    /// What may be loaded at run time. Where this stands, evidence must prove what was, and a TEE that cannot is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_time: Option<RunTimeProfile>,
 }
 
 /// Demands on SEV-SNP.
@@ -89,6 +95,17 @@ pub struct TdxProfile {
     pub allow_service_td: bool,
 }
 
+/// Demands on boot event logs. A log that comes with evidence is always held against it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BootLogProfile {
+    /// Refuse where no log explains a register.
+    pub required: bool,
+    /// Registers that a log need not explain, by their names without the bank, since others than firmware and boot loader
+    /// extend them: by default PCRs 10 to 13 and 15 to 23, and RTMR3.
+    pub unexplained: BTreeSet<String>,
+}
+
 impl Default for Profile {
     fn default() -> Self {
         Self {
@@ -101,7 +118,16 @@ impl Default for Profile {
             tpm: TpmProfile::default(),
             dcap: DcapProfile::default(),
             tdx: TdxProfile::default(),
+            boot_log: BootLogProfile::default(),
+            run_time: None,
         }
+    }
+}
+
+impl Default for BootLogProfile {
+    fn default() -> Self {
+        let pcrs = [10, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23].map(|pcr| format!("pcr{pcr}"));
+        Self { required: false, unexplained: pcrs.into_iter().chain(["rtmr3".to_owned()]).collect() }
     }
 }
 

@@ -117,11 +117,14 @@ mod tests {
                 registers: std::collections::BTreeMap::new(),
                 config: None,
                 binding: None,
+                boot: None,
                 proved: BTreeSet::new(),
             }),
             raw: Value::Null,
             valid_until: Some(Timestamp::from_unix_secs(500)),
             checks: Vec::new(),
+            log: Default::default(),
+            ima: None,
         }
     }
 

@@ -98,6 +98,7 @@ fn claims(report: &SimulatedReport) -> Claims {
         registers: report.registers.clone(),
         config: report.config.clone(),
         binding: Some(report.report_data.clone()),
+        boot: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! Items of a part: `quote.msg` (TPMS_ATTEST), `quote.sig` (TPMT_SIGNATURE), `pcrs.json`, `ak.pub` and `ek.pub` (TPMT_PUBLIC;
 //! not TPM2B_PUBLIC). Several quotes of one AK stand beside each other under a suffix (`quote-sha256.msg`,
-//! `quote-sha256.sig`, `pcrs-sha256.json`). Certificates of EK and AK and of their issuers are found among the items and
+//! `quote-sha256.sig`, `pcrs-sha256.json`). Beside them the logs that explain the registers: `eventlog.bin`
+//! ([`crate::eventlog`]), `ima.bin` and `ima.offset` ([`crate::ima`]). Certificates of EK and AK and of their issuers are found among the items and
 //! endorsements by the key they certify, never by name.
 //!
 //! What a quote says of whose TPM it is: a certificate chain proves a genuine TPM, the registration's list of EK digests
@@ -25,9 +26,10 @@ use burgrave_types::{Claims, EvidencePart, Tee};
 use serde_json::json;
 
 use crate::check::{Checks, Stop};
+use crate::eventlog::{Layout, Quoted};
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsements, Input, TpmTrust, policy};
+use crate::{Cause, Endorsements, Input, TpmTrust, eventlog, ima, policy};
 use chain::Role;
 pub use credential::{Credential, CredentialError, make_credential};
 use pcr::PcrValues;
@@ -36,6 +38,8 @@ pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
 use structures::{NoQuote, Signature};
 pub(crate) use vtpm::VtpmQuote;
 
+/// The boot event log's item.
+const BOOT_LOG: &str = "eventlog.bin";
 const ATTEST: &str = "TPM 2.0 part 2, section 10.12.8 (TPMS_ATTEST)";
 const PUBLIC: &str = "TPM 2.0 part 2, section 12.2.4 (TPMT_PUBLIC)";
 const SIGNATURE: &str = "TPM 2.0 part 2, section 11.3.4 (TPMT_SIGNATURE)";
@@ -147,8 +151,19 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     // Only now are the values more than their bringer's word.
     if covered && let Some(claims) = &mut findings.claims {
         claims.registers = quotes.iter().flat_map(|signed| signed.values.registers(&signed.quote)).collect();
+        let quoted: Vec<_> = quotes.iter().flat_map(|signed| signed.values.for_logs(&signed.quote)).collect();
+        let boot = quotes.first().map_or(0, |signed| signed.quote.reset_count);
+        judge_logs(input, &quoted, boot, findings);
     }
     Ok(())
+}
+
+/// Holds the logs beside quotes, which were verified, against their values.
+fn judge_logs(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, findings: &mut Findings) {
+    if let Some(log) = input.part.item(BOOT_LOG) {
+        eventlog::judge(Layout::Tpm, (BOOT_LOG, log), quoted, input.profile, findings);
+    }
+    ima::judge(input, quoted, reset_count, findings);
 }
 
 /// Checks one quote but for its signature; says whether it covers the values beside it.
@@ -334,6 +349,7 @@ fn describe(ak: &Public, ek: Option<&Public>, part: &EvidencePart, quotes: &[Sig
         registers: std::collections::BTreeMap::new(),
         config: None,
         binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
+        boot: None,
         proved: BTreeSet::from([Proved::Boot]),
     });
 }

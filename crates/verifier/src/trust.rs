@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use burgrave_types::EvidencePart;
 
+use crate::ima::ImaState;
 use crate::path::KnownPaths;
 use crate::snp::KnownPlatforms;
 use crate::tpm::AkProof;
@@ -209,6 +210,8 @@ pub struct Endorsements {
     pub dcap: Option<Arc<dcap::Cache>>,
     /// What the node knows about the bond between a TPM's attestation key and its endorsement key.
     pub ak_proof: AkProof,
+    /// How far the node replayed the instance's run-time log: what [`crate::Verification::ima`] said of its last evidence.
+    pub ima: Option<ImaState>,
     /// Platforms that the registration lists: `platform_id` of the claims must be one of them. For a TPM this is the
     /// endorsement key's digest ([`crate::tpm::ek_digest`]). Empty: any.
     pub platforms: Vec<Vec<u8>>,
@@ -234,6 +237,7 @@ impl Endorsements {
         self.collateral.extend_from_slice(&others.collateral);
         Self {
             ak_proof: others.ak_proof.clone(),
+            ima: others.ima.clone(),
             platforms: others.platforms.clone(),
             dcap: others.dcap.clone(),
             ..self

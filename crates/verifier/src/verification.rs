@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use burgrave_types::claims::Proved;
 use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::check::{Checks, Stop};
+use crate::eventlog::MeasuredLog;
+use crate::ima::ImaState;
 use crate::{Cause, Check, Endorsements, Profile, Roots, azure, cca, dcap, nitro, nvidia, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
@@ -96,6 +99,13 @@ pub struct Verification {
     pub valid_until: Option<Timestamp>,
     /// Every rule and its outcome, in the order in which they were looked at.
     pub checks: Vec<Check>,
+    /// The events of the boot event log, where evidence brought one that was held against its registers.
+    #[serde(skip_serializing_if = "MeasuredLog::is_empty")]
+    pub log: MeasuredLog,
+    /// How far the run-time log was replayed, to be kept for the instance in place of what was kept before: also where
+    /// this is absent, and also where the evidence was refused (`log.incomplete` goes on from here).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ima: Option<ImaState>,
 }
 
 /// What a TEE's module learns on its way.
@@ -105,6 +115,8 @@ pub(crate) struct Findings {
     pub(crate) raw: Value,
     pub(crate) valid_until: Option<Timestamp>,
     pub(crate) checks: Checks,
+    pub(crate) log: MeasuredLog,
+    pub(crate) ima: Option<ImaState>,
 }
 
 impl Findings {
@@ -129,6 +141,8 @@ pub fn verify(input: &Input<'_>) -> Verification {
     };
     if whole.is_ok() {
         platform_is_listed(input, &mut findings);
+        boot_is_explained(input, &mut findings);
+        run_time_is_proved(input, &mut findings);
     }
     let cause = findings.checks.first_cause();
     let accepted = whole.is_ok() && cause.is_none();
@@ -141,6 +155,8 @@ pub fn verify(input: &Input<'_>) -> Verification {
         raw: findings.raw,
         valid_until: findings.valid_until,
         checks: findings.checks.into_vec(),
+        log: findings.log,
+        ima: findings.ima,
     }
 }
 
@@ -156,6 +172,32 @@ fn platform_is_listed(input: &Input<'_>, findings: &mut Findings) {
         passed,
         "a platform that the registration lists",
         found.map_or_else(|| "a platform without a name".to_owned(), ToString::to_string),
+    );
+}
+
+fn boot_is_explained(input: &Input<'_>, findings: &mut Findings) {
+    if !input.profile.boot_log.required {
+        return;
+    }
+    let explained = findings.log.proves_any();
+    findings.checks.fatal(
+        ("log.present", Cause::LogAbsent, "profile, boot_log.required"),
+        explained,
+        "a boot event log that explains a register",
+        if explained { "such a log" } else { "none" },
+    );
+}
+
+fn run_time_is_proved(input: &Input<'_>, findings: &mut Findings) {
+    if input.profile.run_time.is_none() {
+        return;
+    }
+    let proved = findings.claims.as_ref().is_some_and(|claims| claims.proved.contains(&Proved::Runtime));
+    findings.checks.fatal(
+        ("run_time.proved", Cause::LogAbsent, "profile, run_time"),
+        proved,
+        "a run-time log that was replayed and of which everything is allowed",
+        if proved { "such a log" } else { "none" },
     );
 }
 
@@ -238,6 +280,9 @@ pub fn fuzz_verify(bytes: &[u8]) -> bool {
             "collateral.json",
             "hcl-report.bin",
             "pcrs-sha256.json",
+            "eventlog.bin",
+            "ccel.bin",
+            "ima.bin",
         ]
         .map(|name| (name.to_owned(), bytes.to_vec()))
         .into(),

@@ -186,6 +186,8 @@ impl Control {
             raw: serde_json::Value::Null,
             valid_until: admission.valid_until,
             checks: Vec::new(),
+            log: Default::default(),
+            ima: None,
         };
         let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
         let inputs = ResultInputs {

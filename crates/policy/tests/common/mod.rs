@@ -27,6 +27,7 @@ pub(crate) fn claims() -> Claims {
         registers: BTreeMap::new(),
         config: None,
         binding: None,
+        boot: None,
         proved: BTreeSet::new(),
     }
 }

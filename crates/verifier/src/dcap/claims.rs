@@ -37,6 +37,7 @@ pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &
         registers: BTreeMap::new(),
         config: None,
         binding: Some(quote.body.report_data().as_slice().into()),
+        boot: None,
         proved: BTreeSet::from([Proved::Launch]),
     };
     match &quote.body {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use burgrave_types::claims::HexBytes;
 use serde::Deserialize;
 
+use crate::eventlog::Quoted;
+
 use super::structures::{Hash, Quote};
 
 /// PCR values by bank and index. They are words of the evidence's maker until a quote's digest covers them.
@@ -81,6 +83,13 @@ impl PcrValues {
             Hash::Sha384 | Hash::Sha512 => Some((format!("{}:pcr{pcr}", bank.as_str()), value.clone())),
         };
         self.quoted(quote).filter_map(named).collect()
+    }
+
+    /// The quoted values of every bank, as event logs number registers.
+    pub(super) fn for_logs(&self, quote: &Quote) -> Vec<Quoted> {
+        let named =
+            |(bank, pcr, value): (Hash, u8, &HexBytes)| Quoted { bank, index: pcr.into(), value: value.clone() };
+        self.quoted(quote).map(named).collect()
     }
 
     fn quoted<'a>(&'a self, quote: &'a Quote) -> impl Iterator<Item = (Hash, u8, &'a HexBytes)> {

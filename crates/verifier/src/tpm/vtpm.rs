@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::pcr::PcrValues;
 use super::structures::{Hash, Key, Signature};
-use super::{SIGNATURE, Signed, check_quote, describe_quote, read_quote};
+use super::{SIGNATURE, Signed, check_quote, describe_quote, judge_logs, read_quote};
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::{Cause, Input};
@@ -62,6 +62,12 @@ impl<'a> VtpmQuote<'a> {
     /// The quoted values as registers. The caller's until [`VtpmQuote::check`] and [`VtpmQuote::verify`] have passed.
     pub(crate) fn registers(&self) -> BTreeMap<String, HexBytes> {
         self.signed.values.registers(&self.signed.quote)
+    }
+
+    /// Holds the logs beside the quote against it. Only to be called after [`VtpmQuote::check`] and [`VtpmQuote::verify`].
+    pub(crate) fn judge_logs(&self, input: &Input<'_>, findings: &mut Findings) {
+        let quoted = self.signed.values.for_logs(&self.signed.quote);
+        judge_logs(input, &quoted, self.signed.quote.reset_count, findings);
     }
 
     /// The challenger's bytes.

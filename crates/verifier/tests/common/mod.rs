@@ -45,9 +45,19 @@ pub(crate) fn collection() -> Option<(PathBuf, Vec<Row>)> {
     })
 }
 
+/// The rows of event logs alone in the whole collection, where it is at hand.
+pub(crate) fn logs() -> Vec<Row> {
+    let folder = collection().map(|(folder, _)| folder);
+    folder.map(|folder| rows_of(&folder, &["eventlog"])).unwrap_or_default()
+}
+
 fn rows(folder: &Path) -> Vec<Row> {
+    rows_of(folder, &TEES)
+}
+
+fn rows_of(folder: &Path, tees: &[&str]) -> Vec<Row> {
     let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let rows = manifest.as_array().unwrap().iter().filter(|row| TEES.contains(&row["tee"].as_str().unwrap()));
+    let rows = manifest.as_array().unwrap().iter().filter(|row| tees.contains(&row["tee"].as_str().unwrap()));
     rows.map(|row| Row { id: row["id"].as_str().unwrap().to_owned(), json: row.clone() }).collect()
 }
 

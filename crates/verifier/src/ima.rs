@@ -1,0 +1,200 @@
+//! The run-time log of Linux's integrity measurement architecture (IMA): what was loaded since boot, replayed against PCR 10
+//! and appraised against allowed sets.
+//!
+//! Layout: Linux, `Documentation/security/IMA-templates.rst` and `security/integrity/ima/`. The log comes in pieces: `ima.bin`
+//! holds whole entries, `ima.offset` the number of bytes of the log before them. What was replayed before is an
+//! [`ImaState`], which the caller keeps for the instance and gives back
+//! ([`Endorsements::ima`](crate::Endorsements::ima), [`Verification::ima`](crate::Verification::ima)).
+//!
+//! A piece may end before the quoted value is reached (there is more to send) or behind it (it was read after the quote). In
+//! both cases the state goes on from the piece's end, and no later piece can be replayed from it unless all that came before
+//! was true. An entry that is not allowed yields no state: it is found again each time.
+
+mod entry;
+mod state;
+
+use aws_lc_rs::digest::{Context, SHA256, SHA384, SHA512};
+use burgrave_types::claims::Proved;
+
+use crate::eventlog::Quoted;
+use crate::run_time::fuzz_signature;
+use crate::tpm::Hash;
+use crate::verification::Findings;
+use crate::{Cause, Input, RunTimeProfile};
+use entry::{AGGREGATE, Entry};
+pub use state::ImaState;
+use state::Standing;
+
+const ITEM: &str = "ima.bin";
+const OFFSET_ITEM: &str = "ima.offset";
+/// The PCR that IMA extends.
+const PCR: u32 = 10;
+/// The most that a piece may have.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+/// A piece that is longer than this was cut by the bound on it: the longest entry is 64 KiB.
+const FULL_PIECE: usize = MOST_BYTES - 64 * 1024;
+const TEMPLATES: &str = "Linux IMA-templates.rst, binary_runtime_measurements";
+
+/// Replays and appraises the part's piece of the log, if there is one. Only signatures that were verified may vouch for
+/// `quoted`, which must be of one boot, that of `reset_count`.
+pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, findings: &mut Findings) {
+    let Some(piece) = input.part.item(ITEM) else { return };
+    let demanded = input.profile.run_time.as_ref();
+    let checks = &mut findings.checks;
+    let offset = std::str::from_utf8(input.part.item(OFFSET_ITEM).unwrap_or_default()).unwrap_or_default();
+    let Ok(offset) = offset.parse::<u64>() else {
+        let rule = ("ima.offset", Cause::FormatMalformed, "evidence format, ima.offset");
+        checks.fatal(rule, false, "the bytes of the log before `ima.bin`, in decimal digits", "something else");
+        return;
+    };
+    let registers: Vec<&Quoted> =
+        quoted.iter().filter(|quoted| quoted.index == PCR && quoted.bank != Hash::Sha1).collect();
+    if registers.is_empty() {
+        let rule = ("ima.quoted", Cause::PcrSelection, TEMPLATES);
+        checks.record(rule, false, demanded.is_some(), "a quote over PCR 10 beside its log", "none, but of SHA-1");
+        return;
+    }
+    let appraised_under = demanded.map_or([0; 32], RunTimeProfile::id);
+    let mut state = match &input.endorsements.ima {
+        _ if offset == 0 => ImaState::new(reset_count, appraised_under, registers.iter().map(|one| one.bank)),
+        Some(state) if state.continues(offset, reset_count, appraised_under, &registers) => state.clone(),
+        known => {
+            let expected = "a log from its start (offset 0): send it anew from there";
+            let found = match known {
+                None => format!("one from byte {offset}, of which nothing is known before"),
+                Some(known) => format!("one from byte {offset}; known is {known}"),
+            };
+            checks.record(("ima.offset", Cause::LogGap, TEMPLATES), false, demanded.is_some(), expected, found);
+            return;
+        }
+    };
+    let entries = match Entry::read_all(piece, MOST_BYTES) {
+        Ok(entries) => entries,
+        Err((cause, found)) => {
+            checks.fatal(
+                ("ima.format", cause, TEMPLATES),
+                false,
+                "whole entries of the run-time log, at most 2 MiB",
+                found,
+            );
+            return;
+        }
+    };
+    let first = state.entries();
+    let standing = match state.replay(&entries, piece.len(), &registers) {
+        Ok(standing) => standing,
+        Err(found) => {
+            let expected = "entries of PCR 10, each with the digest of its data";
+            checks.fatal(("ima.entry", Cause::LogReplay, TEMPLATES), false, expected, found);
+            return;
+        }
+    };
+    let is_cut = standing == Standing::Apart && piece.len() > FULL_PIECE;
+    checks.record(
+        ("ima.replay", if is_cut { Cause::LogIncomplete } else { Cause::LogReplay }, TEMPLATES),
+        standing != Standing::Apart,
+        !is_cut || demanded.is_some(),
+        "a log that gives PCR 10 as quoted",
+        match standing {
+            Standing::Apart if is_cut => format!("{state} gives another value: send the rest"),
+            Standing::Apart => format!("{state} gives another value"),
+            Standing::Reached | Standing::ReachedBySha1 => format!("{state}"),
+        },
+    );
+    if standing == Standing::Apart && !is_cut {
+        return;
+    }
+    aggregate(&entries, first, quoted, findings);
+    match demanded {
+        None => findings.ima = Some(state),
+        Some(profile) => {
+            let allowed = appraise(profile, &entries, first, quoted, findings);
+            let checks = &mut findings.checks;
+            if standing == Standing::ReachedBySha1 {
+                let expected = "a kernel that extends each bank by digests of its own algorithm (Linux 5.8)";
+                checks.fatal(("ima.bank", Cause::LogAbsent, TEMPLATES), false, expected, "SHA-1 digests, padded");
+            } else if allowed {
+                findings.ima = Some(state);
+                // A kernel that measures has at least the boot in its log.
+                if standing == Standing::Reached
+                    && findings.ima.as_ref().is_some_and(|state| state.entries() > 0)
+                    && let Some(claims) = &mut findings.claims
+                {
+                    claims.proved.insert(Proved::Runtime);
+                }
+            }
+        }
+    }
+}
+
+/// Whether everything that was loaded is allowed; the first that is not is named.
+fn appraise(
+    profile: &RunTimeProfile,
+    entries: &[Entry<'_>],
+    first: u64,
+    quoted: &[Quoted],
+    findings: &mut Findings,
+) -> bool {
+    let aggregates = aggregates(quoted);
+    let is_allowed = |(number, entry): &(u64, &Entry<'_>)| {
+        if entry.is_violation() {
+            return profile.allows_violations();
+        }
+        let Some(file) = entry.file() else { return false };
+        let is_aggregate = || *number == 0 || aggregates.iter().any(|known| Some(known) == file.digest.as_ref());
+        let is_boot = file.name == AGGREGATE && is_aggregate();
+        is_boot || file.digest.is_some_and(|digest| profile.allows(&digest, file.signature))
+    };
+    let refused = (first..).zip(entries).find(|numbered| !is_allowed(numbered));
+    findings.checks.fatal(
+        ("ima.allowed", Cause::RuntimeUnlisted, "profile, run_time"),
+        refused.is_none(),
+        "only files whose digest is allowed, or signed by a key that is",
+        refused.map_or_else(
+            || format!("{} such entries", entries.len()),
+            |(number, entry)| format!("entry {number}: {}", entry.describe()),
+        ),
+    )
+}
+
+/// Tells where the first entry says something else of the boot than the quote. Who extends PCRs 0 to 9 later makes them
+/// differ, so it does not refuse: that the entry is the kernel's own PCR 10 says.
+fn aggregate(entries: &[Entry<'_>], first: u64, quoted: &[Quoted], findings: &mut Findings) {
+    let known = aggregates(quoted);
+    let entry = entries.first().filter(|_| first == 0).and_then(Entry::file).filter(|file| file.name == AGGREGATE);
+    let Some(digest) = entry.and_then(|file| file.digest) else { return };
+    if known.is_empty() {
+        return;
+    }
+    findings.checks.record(
+        ("ima.boot_aggregate", Cause::LogReplay, "Linux, ima_calc_boot_aggregate"),
+        known.contains(&digest),
+        false,
+        "the digest of the boot's PCRs in the log's first entry",
+        digest,
+    );
+}
+
+/// What the kernel may have computed over the boot's PCRs: those of one bank, 0 to 9 (Linux 5.8) or 0 to 7.
+fn aggregates(quoted: &[Quoted]) -> Vec<crate::FileDigest> {
+    let mut out = Vec::new();
+    for (bank, algorithm) in [(Hash::Sha256, &SHA256), (Hash::Sha384, &SHA384), (Hash::Sha512, &SHA512)] {
+        for last in [7, 9] {
+            let mut context = Context::new(algorithm);
+            let values = (0..=last).map(|index| quoted.iter().find(|one| (one.bank, one.index) == (bank, index)));
+            let whole = values.map(|one| one.map(|one| context.update(one.value.as_bytes()))).collect::<Option<()>>();
+            out.extend(whole.and_then(|()| crate::FileDigest::new(bank, context.finish().as_ref())));
+        }
+    }
+    out
+}
+
+/// The body of a fuzz target: reads bytes as entries of the log and replays them, and as a file's signature. Returns how many
+/// entries there are.
+pub fn fuzz_decode(bytes: &[u8]) -> usize {
+    let _ = fuzz_signature(bytes);
+    let Ok(entries) = Entry::read_all(bytes, MOST_BYTES) else { return 0 };
+    let mut state = ImaState::new(0, [0; 32], [Hash::Sha256, Hash::Sha384]);
+    let _ = state.replay(&entries, bytes.len(), &[]);
+    entries.iter().filter(|entry| entry.file().is_some() || !entry.describe().is_empty()).count()
+}
