@@ -33,14 +33,16 @@ fn the_five_commands_work_when_pasted_and_every_noun_answers() {
     everything_is_shown(here);
     data_comes_back_to_its_enclave_alone(here, &link, answers[3].trim());
     failures_have_their_exit_codes(here, &link);
-    changes_are_made(here);
-
     let (url, genesis) = (word_after(&said, "REST"), word_after(&said, "genesis"));
     let proven = exits(0, burgrave(here).args(["domain", "verify", &url, "--genesis", &genesis]));
     assert!(proven.contains("belongs to this domain"), "{proven}");
     let other = "00".repeat(32);
     let refused = exits(7, burgrave(here).args(["domain", "verify", &url, "--genesis", &other]));
     assert!(refused.contains(&other), "{refused}");
+
+    a_third_party_can_check_a_result(here, &link, &genesis);
+
+    changes_are_made(here);
 
     assert!(node.stop());
     assert_eq!(exits(0, burgrave(here).args(["context", "list", "-o", "json"])).trim(), "[]");
@@ -114,6 +116,29 @@ fn data_comes_back_to_its_enclave_alone(here: &Path, link: &str, ciphertext: &st
     assert!(denied.contains("why: burgrave why dec_"), "{denied}");
     let why = denied.lines().find_map(|line| line.strip_prefix("why: burgrave ")).unwrap();
     assert!(exits(0, burgrave(here).args(why.split(' '))).contains("denied"));
+}
+
+fn a_third_party_can_check_a_result(here: &Path, link: &str, genesis: &str) {
+    let attest =
+        ["evidence", "attest", "--as", "payments/api", "--attester", "simulated:payments-api-1.0", "--node", link];
+    let result = here.join("result.jwt");
+    std::fs::write(&result, exits(0, burgrave(here).args(attest))).unwrap();
+    let keys = here.join("keys.json");
+    std::fs::write(&keys, exits(0, burgrave(here).args(["domain", "keys"]))).unwrap();
+    let checked = |code: i32, arguments: &[&str]| {
+        exits(code, burgrave(here).args(["evidence", "result"]).arg(&result).args(arguments))
+    };
+    let keys = keys.to_str().unwrap();
+    assert!(checked(0, &["--genesis", genesis, "--enclave", "payments/api"]).contains("holds"));
+    assert!(checked(0, &["--keys", keys]).contains("simulated affirming"));
+    assert!(checked(7, &["--keys", keys, "--enclave", "payments/ledger"]).contains("result.enclave"));
+    assert!(checked(7, &["--keys", keys, "--at", "2099-01-01T00:00:00Z"]).contains("result.ended"));
+    assert!(checked(7, &["--genesis", &"00".repeat(32)]).contains("result.signature"));
+    assert!(checked(2, &[]).contains("fix: add `--genesis HASH`"));
+    let text = std::fs::read_to_string(&result).unwrap();
+    let (signed, signature) = text.trim().rsplit_once('.').unwrap();
+    std::fs::write(&result, format!("{signed}A.{signature}")).unwrap();
+    assert!(checked(7, &["--keys", keys]).contains("result.signature"));
 }
 
 fn failures_have_their_exit_codes(here: &Path, link: &str) {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use burgrave_identity::{DomainTrust, VerifiedIdentity};
 use burgrave_types::api::{
     AuthorizeRequest, Can, ChannelView, CutRequest, DecisionFilter, DecisionView, DomainInfo, EnclaveChange,
-    EnclaveView, InstanceFilter, InstanceView, KeyVersionView, KeyView, NewEnclave, NewKey, NewPolicy, NewRelease,
-    NewRule, Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest, Status, Why,
+    EnclaveView, InstanceFilter, InstanceView, KeySet, KeyVersionView, KeyView, NewEnclave, NewKey, NewPolicy,
+    NewRelease, NewRule, Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest, Status,
+    Why,
 };
 use burgrave_types::{
     ChannelId, DecisionId, EnclaveName, InstanceId, PolicyId, Problem, ProblemCode, ReleaseState, ResourceId, Revision,
@@ -54,6 +55,11 @@ impl Client {
     /// `GET /v1/domain`: what names the domain. Needs no login.
     pub async fn domain(&self) -> Result<DomainInfo, Problem> {
         self.get("/v1/domain".into()).await
+    }
+
+    /// `GET /v1/domain/keys`: what attestation results verify with. Needs no login.
+    pub async fn domain_keys(&self) -> Result<KeySet, Problem> {
+        self.get("/v1/domain/keys".into()).await
     }
 
     /// `GET /v1/status`.

@@ -18,7 +18,7 @@ use crate::challenge::Challenger;
 use crate::channels::ChannelTable;
 use crate::decisions::Decisions;
 use crate::feed::Cuts;
-use crate::signer::Signer;
+use crate::signer::{Signer, longest_result};
 use crate::view::{View, ViewError};
 use crate::{Event, LinkDirectory};
 
@@ -116,7 +116,10 @@ impl Control {
         let mut feed = parts.ledger.subscribe();
         let view = crate::feed::first_view(feed.next().await?, parts.ledger.time())?;
         let key = parts.keyring.challenge_key().await?;
-        let signer = Signer::issue(&parts).await?;
+        let signer = {
+            let now = parts.clock.now().max(view.time);
+            Signer::issue(&parts, now, longest_result(&view)).await?
+        };
         let control = Arc::new(Self {
             applied: watch::Sender::new(view.revision),
             view: ArcSwap::from_pointee(view),

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use burgrave_policy::{PolicyError, PolicySnapshot, Tier};
 use burgrave_types::{
-    EnclaveName, EnclaveUid, HeadHash, InstanceId, PolicyId, ReleaseState, ResourceId, ResourceName, Revision,
+    EnclaveName, EnclaveUid, HeadHash, InstanceId, NodeId, PolicyId, ReleaseState, ResourceId, ResourceName, Revision,
     SpkiHash, Standing, Timestamp,
 };
 
 use crate::live::{InstanceEntry, Live};
 use crate::records::{
     EnclaveKeyRecord, EnclaveRecord, Entry, InstanceRecord, KeyRecord, PolicyRecord, RecordError, RecordedStanding,
-    Stored, decode,
+    SigningKeysRecord, Stored, decode,
 };
 
 /// The state of the domain at one revision.
@@ -31,6 +31,7 @@ pub(crate) struct View {
     pub(crate) policies: BTreeMap<PolicyId, Arc<Entry<PolicyRecord>>>,
     pub(crate) keys: BTreeMap<ResourceId, Arc<Entry<KeyRecord>>>,
     pub(crate) enclave_keys: BTreeMap<(EnclaveUid, ResourceName), Arc<Entry<EnclaveKeyRecord>>>,
+    pub(crate) signing_keys: BTreeMap<NodeId, Arc<Entry<SigningKeysRecord>>>,
     pub(crate) rules: Arc<PolicySnapshot>,
     names: HashMap<EnclaveUid, EnclaveName>,
     by_key: HashMap<SpkiHash, InstanceId>,
@@ -80,6 +81,7 @@ impl View {
             policies: BTreeMap::new(),
             keys: BTreeMap::new(),
             enclave_keys: BTreeMap::new(),
+            signing_keys: BTreeMap::new(),
             rules: Arc::new(PolicySnapshot::build([])?),
             names: HashMap::new(),
             by_key: HashMap::new(),
@@ -104,6 +106,7 @@ impl View {
                     next.take_enclave_key(change, &mut touched)?;
                 }
                 Some(KeyRecord::KIND | KeyRecord::KEYSPACE_KIND) => next.take_key(change, &mut touched)?,
+                Some(SigningKeysRecord::KIND) => next.take_signing_keys(change)?,
                 _ => return Err(ViewError::Kind(change.path.to_owned())),
             }
         }
@@ -272,6 +275,17 @@ impl View {
                 self.enclave_keys.insert(key, Arc::new(Entry { record, revision: change.revision }));
             }
             None => self.enclave_keys.retain(|_, entry| entry.record.path() != change.path),
+        }
+        Ok(())
+    }
+
+    fn take_signing_keys(&mut self, change: RecordChange<'_>) -> Result<(), ViewError> {
+        match change.body {
+            Some(body) => {
+                let record: SigningKeysRecord = decode(change.path, body)?;
+                self.signing_keys.insert(record.node, Arc::new(Entry { record, revision: change.revision }));
+            }
+            None => self.signing_keys.retain(|_, entry| entry.record.path() != change.path),
         }
         Ok(())
     }

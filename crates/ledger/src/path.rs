@@ -46,6 +46,8 @@ kinds! {
     Keyspace = "keyspace",
     /// A policy.
     Policy = "policy",
+    /// The public keys that a node signs attestation results with.
+    SigningKeys = "signing-keys",
 }
 
 impl fmt::Display for RecordKind {

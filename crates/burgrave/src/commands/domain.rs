@@ -14,6 +14,8 @@ use crate::output::{Facts, Output, Tone};
 pub(crate) enum Command {
     /// Show what names the domain, as its node tells it
     Show,
+    /// Print the keys that attestation results verify with, a JSON Web Key set
+    Keys,
     /// Prove that a node belongs to the domain with this genesis hash; needs no login. Exit code 7 where it does not
     Verify {
         /// The node's address, `https://<host>:<port>`
@@ -39,6 +41,11 @@ struct Verified {
 pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) -> Outcome {
     match command {
         Command::Show => show(&server.client()?, output).await,
+        Command::Keys => {
+            let keys = server.client()?.domain_keys().await?;
+            output.data(serde_json::to_string_pretty(&keys).map_err(anyhow::Error::new)?.as_bytes())?;
+            output.data(b"\n")
+        }
         Command::Verify { url } => {
             let genesis = server.genesis.ok_or_else(|| {
                 Problem::new(ProblemCode::RequestInvalid, "it is not said which domain the node should belong to")

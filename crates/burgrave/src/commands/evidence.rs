@@ -12,6 +12,7 @@ use burgrave_verifier::{
 use clap::{Args, Subcommand};
 
 use super::{Outcome, read, read_text};
+use crate::args::ServerArgs;
 use crate::output::{Facts, Failure, Output, Tone, age, list};
 
 /// A file of evidence is never larger: 16 MiB.
@@ -27,6 +28,13 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Show what evidence says, without judging it: nothing of it is to be believed
     Inspect(Source),
+    /// Attest to a node from here, and print its signed result; for trying out a TEE and a registration
+    Attest(super::attest::Instance),
+    /// Check a node's signed result of an attestation: exit code 0 where it holds, 7 where it does not
+    ///
+    /// For whoever is shown a result (EAR, a JSON Web Token) by an enclave and wants to know whether to believe it. With
+    /// `--genesis` the certificates in the result must lead to that domain; with `--keys` it must be signed by one of these.
+    Result(super::result::Arguments),
 }
 
 /// Where the evidence is.
@@ -65,8 +73,10 @@ pub(crate) struct Verify {
 }
 
 /// Does what was asked.
-pub(crate) fn run(command: Command, output: &Output) -> Outcome {
+pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) -> Outcome {
     match command {
+        Command::Attest(instance) => super::attest::run(&instance, server, output).await,
+        Command::Result(arguments) => super::result::run(&arguments, server.genesis, output),
         Command::Verify(arguments) => judge(&arguments, output),
         Command::Inspect(source) => {
             let inspected = inspected(&source.part()?)?;

@@ -1,5 +1,6 @@
 //! What each noun can do.
 
+pub(crate) mod attest;
 pub(crate) mod audit;
 pub(crate) mod channel;
 pub(crate) mod context;
@@ -15,6 +16,7 @@ pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod policy;
 pub(crate) mod reference;
+pub(crate) mod result;
 pub(crate) mod revoked;
 mod status;
 
@@ -49,7 +51,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Data(command) => data::run(command, server, output).await,
         Command::Channel(command) => channel::run(command, &server.client()?, output).await,
         Command::Audit(command) => audit::run(command, &server.client()?, output).await,
-        Command::Evidence(command) => evidence::run(command, output),
+        Command::Evidence(command) => evidence::run(command, server, output).await,
         Command::Context(command) => context::run(command, server, output),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -2,7 +2,7 @@
 //! allowed, and nothing is recorded that was not given.
 
 use burgrave_audit::{Attestation, Durability, Kind, Outcome};
-use burgrave_identity::{CertificateDer, CertificateTemplate, Profile, jws};
+use burgrave_identity::{CertificateDer, CertificateTemplate, Profile};
 use burgrave_policy::CandidateFacts;
 use burgrave_seal::hpke::{self, SealedInfo, SealedKind};
 use burgrave_seal::sha256;
@@ -189,6 +189,7 @@ impl Control {
             log: Default::default(),
             ima: None,
         };
+        let signer = self.signer();
         let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
         let inputs = ResultInputs {
             verifier: VERIFIER,
@@ -198,11 +199,10 @@ impl Control {
             nonce: admission.nonce.as_bytes(),
             evidence: admission.evidence,
             at: now,
-            not_after: until,
+            not_after: until.min(signer.until),
         };
         let payload = attestation_result(&verification, &appraisal, &inputs);
-        let signer = self.signer();
-        jws::sign(&payload, jws::TYP_ATTESTATION_RESULT, &signer.key, &signer.chain).map_err(|error| internal(&error))
+        signer.sign_result(&payload).map_err(|error| internal(&error))
     }
 
     async fn issue_svid(

@@ -7,11 +7,13 @@ mod enclave;
 mod instance;
 mod key;
 mod policy;
+mod signing_keys;
 
 pub(crate) use enclave::{EnclaveRecord, PlatformBar, Release, ReleaseStep};
 pub(crate) use instance::{InstanceRecord, RecordedStanding, TpmProof};
 pub(crate) use key::{EnclaveKeyRecord, KeyRecord, KeyVersion, KeyVersionState, active, rotate};
 pub(crate) use policy::PolicyRecord;
+pub(crate) use signing_keys::{SigningKey, SigningKeysRecord};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,7 @@ pub(crate) fn read_as_each_kind(bytes: &[u8]) {
     let _ = decode::<KeyRecord>("key/a/b", bytes);
     let _ = decode::<EnclaveKeyRecord>("keyspace/a/b@c", bytes);
     let _ = decode::<PolicyRecord>("policy/a/b", bytes);
+    let _ = decode::<SigningKeysRecord>("signing-keys/a/b", bytes);
 }
 
 /// A record as the view holds it.

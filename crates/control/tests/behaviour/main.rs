@@ -19,6 +19,7 @@ mod keys;
 mod node;
 mod policies;
 mod record;
+mod results;
 mod revocation;
 mod standing;
 mod tpm;

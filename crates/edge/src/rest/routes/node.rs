@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use burgrave_types::api::{DomainInfo, Status};
+use burgrave_types::api::{DomainInfo, KeySet, Status};
 use burgrave_types::problem::{InputError, Problem, ProblemCode};
 use http::Method;
 use serde::Deserialize;
@@ -27,6 +27,13 @@ const ERRORS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../do
 pub(super) fn routes(table: Table) -> Table {
     table
         .route(Method::GET, "/v1/domain", "showDomain", "What names the domain; for everybody.", domain)
+        .route(
+            Method::GET,
+            "/v1/domain/keys",
+            "showDomainKeys",
+            "The keys that attestation results verify with, as a JSON Web Key set; for everybody.",
+            domain_keys,
+        )
         .route(Method::GET, "/v1/status", "showStatus", "How the node is.", status)
         .route(
             Method::GET,
@@ -50,6 +57,10 @@ pub(super) fn routes(table: Table) -> Table {
 
 async fn domain(State(shared): State<Arc<Shared>>) -> Shown<DomainInfo> {
     Shown(shared.control.domain())
+}
+
+async fn domain_keys(State(shared): State<Arc<Shared>>) -> Result<Shown<KeySet>, Refusal> {
+    Ok(Shown(shared.control.key_set()?))
 }
 
 async fn status(admin: Admin) -> Result<Shown<Status>, Refusal> {
