@@ -1,7 +1,7 @@
 //! The one object that edges hold.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -89,6 +89,8 @@ pub struct Control {
     events: broadcast::Sender<Event>,
     signer: ArcSwap<Signer>,
     started: Timestamp,
+    /// The latest time that was told, in milliseconds: none is told that is before it.
+    latest: AtomicI64,
     /// Changes whose events could not be written yet.
     pub(crate) unrecorded: Mutex<VecDeque<burgrave_audit::Event>>,
     /// Whether policies changed since released keys were last held against them.
@@ -132,7 +134,8 @@ impl Control {
             links: OnceLock::new(),
             events: broadcast::Sender::new(Self::EVENTS),
             signer: ArcSwap::from_pointee(signer),
-            started: parts.clock.now(),
+            started: parts.clock.now().max(parts.ledger.time()),
+            latest: AtomicI64::new(i64::MIN),
             unrecorded: Mutex::default(),
             // A process that ended between a change and what follows from it left that to be done.
             policies_changed: AtomicBool::new(true),
@@ -217,9 +220,11 @@ impl Control {
         self.links.get().is_some_and(|links| links.is_linked(instance))
     }
 
-    /// The wall-clock time: never before that of the newest head.
+    /// The wall-clock time, but never before that of the newest head, nor before what was told already: a clock that is set
+    /// back makes nothing fresh again that had run out.
     pub(crate) fn now(&self) -> Timestamp {
-        self.parts.clock.now().max(self.view.load().time)
+        let now = self.parts.clock.now().max(self.view.load().time).unix_millis();
+        Timestamp::from_unix_millis(self.latest.fetch_max(now, Ordering::AcqRel).max(now))
     }
 
     pub(crate) fn node(&self) -> NodeId {

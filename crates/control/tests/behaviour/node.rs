@@ -186,6 +186,11 @@ impl Node {
         self.clock.0.fetch_add(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// Sets the clock back.
+    pub(crate) fn set_back(&self, duration: Duration) {
+        self.clock.0.fetch_sub(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     pub(crate) fn link(&self, instance: InstanceId) {
         self.links.linked.lock().unwrap().push(instance);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use burgrave_control::{EnclaveChange, InstanceFilter, Notice, Page};
-use burgrave_types::{Operation, ProblemCode, Standing};
+use burgrave_types::{Clock, Operation, ProblemCode, Standing};
 
 use crate::agent::Agent;
 use crate::node::{INTERVAL, Node, root};
@@ -46,6 +46,19 @@ async fn a_stale_instance_gets_nothing_until_it_attests_again() {
     agent.attest(&node).await.unwrap();
     assert_eq!(agent.id(), before);
     assert_eq!(agent.decrypt(&node, &sealed).await.unwrap(), b"secret");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_nothing_fresh_again() {
+    let node = node().await;
+    let mut agent = Agent::attested(&node, "payments/api").await;
+    node.advance(Duration::from_secs(INTERVAL * 3 / 2));
+    assert_eq!(agent.encrypt(&node, STORAGE, b"x").await.unwrap_err().code, ProblemCode::Stale);
+    node.set_back(Duration::from_secs(INTERVAL));
+    assert_eq!(agent.encrypt(&node, STORAGE, b"x").await.unwrap_err().code, ProblemCode::Stale);
+    let attested = agent.attest(&node).await.unwrap();
+    assert_eq!(attested.until, node.clock.now() + Duration::from_secs(INTERVAL + INTERVAL * 3 / 2));
+    agent.encrypt(&node, STORAGE, b"x").await.unwrap();
 }
 
 #[tokio::test]
