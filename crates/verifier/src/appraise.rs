@@ -1,9 +1,13 @@
 //! Which release the claims belong to, or what differed.
 
+mod explain;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::claims::{HexBytes, ReferenceValue};
 use burgrave_types::{Claims, ReferenceDigest, Tee};
 use serde::Serialize;
+
+pub use explain::{EventDifference, Known, ReferenceLog};
 
 /// The outcome of comparing claims with a registration's reference values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +38,25 @@ pub struct Difference {
     pub expected: String,
     /// What the evidence says.
     pub found: String,
+    /// For a register, the first event that is not as in the release's log ([`Appraisal::explained`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventDifference>,
+    /// Other known releases that have what was found ([`Appraisal::explained`]).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known_as: Vec<String>,
+}
+
+impl Difference {
+    fn new(release: &str, claim: &str, expected: String, found: String) -> Self {
+        Self {
+            release: release.to_owned(),
+            claim: claim.to_owned(),
+            expected,
+            found,
+            event: None,
+            known_as: Vec::new(),
+        }
+    }
 }
 
 /// Finds the first release whose reference value the claims match. A reference value that names nothing but a TEE matches
@@ -87,7 +110,7 @@ fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Ve
             && found.as_ref() != Some(&expected)
         {
             let found = found.unwrap_or_else(|| "nothing".to_owned());
-            out.push(Difference { release: release.to_owned(), claim: claim.to_owned(), expected, found });
+            out.push(Difference::new(release, claim, expected, found));
         }
     };
     let (launch, hex) = (&claims.launch, |bytes: &Option<HexBytes>| bytes.as_ref().map(ToString::to_string));
@@ -102,12 +125,8 @@ fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Ve
     if let Some(minimum) = reference.min_svn
         && launch.svn.is_none_or(|svn| svn < minimum)
     {
-        out.push(Difference {
-            release: release.to_owned(),
-            claim: "svn".to_owned(),
-            expected: format!("at least {minimum}"),
-            found: launch.svn.map_or_else(|| "nothing".to_owned(), |svn| svn.to_string()),
-        });
+        let found = launch.svn.map_or_else(|| "nothing".to_owned(), |svn| svn.to_string());
+        out.push(Difference::new(release, "svn", format!("at least {minimum}"), found));
     }
     out
 }

@@ -3,7 +3,7 @@
 //! [`verify`] takes the bytes of one part of evidence, what endorses them, what is trusted and the time, and says whether
 //! the evidence is authentic, whether the profile takes it, what it claims, how long that may be relied on, and how each
 //! check came out. [`appraise`] then finds the release whose reference value the claims match, or says what differed in the
-//! nearest one, and [`attestation_result`] writes the answer down as an EAR. There is a
+//! nearest one ([`Appraisal::explained`]: in which event, and which other release is so), and [`attestation_result`] writes the answer down as an EAR. There is a
 //! module per TEE.
 //!
 //! Left to others: fetching evidence (`burgrave-attester`) and collateral, the challenge and its freshness, which
@@ -66,7 +66,7 @@ mod trust;
 mod verification;
 mod x509;
 
-pub use appraise::{Appraisal, Difference, appraise, reference_digest};
+pub use appraise::{Appraisal, Difference, EventDifference, Known, ReferenceLog, appraise, reference_digest};
 pub use cause::Cause;
 pub use check::Check;
 pub use profile::{BootLogProfile, DcapProfile, Profile, SnpProfile, TdxProfile, TpmProfile, TpmTrust};

@@ -25,7 +25,7 @@ static ACCEPTED: LazyLock<Vec<Case>> = LazyLock::new(|| {
     accepted.map(|row| row.case(&folder)).collect()
 });
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 22] = [
     "report.bin",
     "vcek.der",
     "vlek.der",
@@ -44,6 +44,10 @@ const NAMES: [&str; 18] = [
     "collateral.json",
     "simulated.json",
     "simulated.sig",
+    "eventlog.bin",
+    "ccel.bin",
+    "ima.bin",
+    "ima.offset",
 ];
 
 /// What a mutation does to an item.

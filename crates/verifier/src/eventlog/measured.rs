@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use burgrave_types::claims::HexBytes;
 use serde::{Deserialize, Serialize};
 
+use crate::ReferenceLog;
+
 /// The events of a boot event log by register, under the names that claims have for registers.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -14,6 +16,14 @@ impl MeasuredLog {
     /// Whether there is no log, or none of a bank that was quoted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What a release's reference may keep of it, to say later where another log departs: the digests of each register that
+    /// the log was proven to explain.
+    pub fn reference(&self) -> ReferenceLog {
+        let proven = self.0.iter().filter(|(_, register)| register.proven);
+        let digests = |register: &MeasuredRegister| register.events.iter().map(|event| event.digest.clone()).collect();
+        ReferenceLog(proven.map(|(name, register)| (name.clone(), digests(register))).collect())
     }
 
     /// Whether the log was proven to explain any register.

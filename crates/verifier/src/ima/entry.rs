@@ -73,7 +73,8 @@ impl<'a> Entry<'a> {
         Some(Self { pcr, sha1, template, data })
     }
 
-    /// Whether the file was changed, or open for change, while it was measured: PCRs are extended with ones.
+    /// Whether the file was changed, or open for change, while it was measured: PCRs are extended with ones, and nothing covers
+    /// what the entry says of the file.
     pub(super) fn is_violation(&self) -> bool {
         *self.sha1 == [0; 20]
     }

@@ -15,9 +15,9 @@ const ACTION: u32 = 0x8000_0007;
 
 /// A crypto-agile log with SHA-1 and SHA-256 digests, and what it extends.
 #[derive(Clone)]
-struct Log {
-    bytes: Vec<u8>,
-    pcrs: Pcrs,
+pub(crate) struct Log {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pcrs: Pcrs,
 }
 
 impl Log {
@@ -51,7 +51,7 @@ impl Log {
     }
 
     /// What firmware and boot loader of a machine measure.
-    fn of_machine(secure: u8, command_line: &str) -> Self {
+    pub(crate) fn of_machine(secure: u8, command_line: &str) -> Self {
         let text = |label: &str, text: &str| [label, text, "\0"].concat().into_bytes();
         let grub = format!("linux {command_line}");
         Self::new()
@@ -71,7 +71,7 @@ impl Log {
         machine.verify(AT)
     }
 
-    fn claims(&self) -> BootClaims {
+    pub(crate) fn claims(&self) -> BootClaims {
         let verification = self.verify();
         assert_eq!(verification.verdict, Verdict::Accept, "{:#?}", verification.checks);
         verification.claims.unwrap().boot.unwrap_or_default()

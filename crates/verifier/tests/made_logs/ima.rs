@@ -12,9 +12,9 @@ use super::{AT, SHA256, cause, found, length, machine, sha1, sha256};
 
 /// A kernel's log, and PCR 10 as it stands.
 #[derive(Clone)]
-struct Log {
-    bytes: Vec<u8>,
-    pcr: Vec<u8>,
+pub(crate) struct Log {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pcr: Vec<u8>,
     /// How the kernel extends: by digests of the bank's algorithm, or by padded SHA-1.
     by_own: bool,
 }
@@ -23,13 +23,13 @@ fn field(bytes: &[u8]) -> Vec<u8> {
     [&length(bytes)[..], bytes].concat()
 }
 
-fn file_digest(content: &[u8]) -> FileDigest {
+pub(crate) fn file_digest(content: &[u8]) -> FileDigest {
     format!("sha256:{}", hex::encode(sha256(content))).parse().unwrap()
 }
 
 impl Log {
     /// With the first entry: the digest over PCRs 0 to 9, of which all are zero here.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let log = Self { bytes: Vec::new(), pcr: vec![0; 32], by_own: true };
         log.entry("ima-ng", &[digest_field("sha256", &sha256(&[0; 320])), b"boot_aggregate\0".to_vec()])
     }
@@ -47,7 +47,7 @@ impl Log {
         self.pcr = sha256(&[self.pcr.as_slice(), extended].concat());
     }
 
-    fn file(self, path: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
         self.entry("ima-ng", &[digest_field("sha256", &sha256(content)), [path, "\0"].concat().into_bytes()])
     }
 
@@ -56,14 +56,14 @@ impl Log {
         self.entry("ima-sig", &[digest, [path, "\0"].concat().into_bytes(), signature])
     }
 
-    fn violation(mut self, path: &str) -> Self {
+    pub(crate) fn violation(mut self, path: &str) -> Self {
         let data = [field(&digest_field("sha256", &[0; 32])), field(&[path, "\0"].concat().into_bytes())].concat();
         self.push(&[0; 20], "ima-ng", &data, &[0xff; 32]);
         self
     }
 
     /// A machine that shows the log from `offset` on, quoted as it stands.
-    fn shown_from(&self, offset: usize) -> Tpm {
+    pub(crate) fn shown_from(&self, offset: usize) -> Tpm {
         let mut pcrs: Pcrs = (0..10).map(|pcr| (pcr, vec![0; 32])).collect();
         pcrs.insert(10, self.pcr.clone());
         let mut machine = machine(pcrs);

@@ -12,6 +12,7 @@ mod tpm;
 
 mod boot;
 mod ima;
+mod mutation;
 
 use burgrave_verifier::{Cause, Verification};
 use tpm::{Pcrs, Tpm, ek_certificate};
