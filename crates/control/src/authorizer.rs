@@ -123,8 +123,8 @@ impl Control {
         let request = self.request(entry, operation, resource, peer);
         let deadline = peer.map_or(entry.live.until(), |peer| peer.live.until().min(entry.live.until()));
         let ruling = self.decide(view, &request, Some(deadline), durability)?;
-        if ruling.allowed && peer.is_none() {
-            entry.live.used(operation, resource);
+        if ruling.allowed {
+            entry.live.used(operation, resource, peer.map(|peer| peer.record.id));
         }
         Ok(ruling)
     }

@@ -1,12 +1,12 @@
 //! What is known of an instance beyond its record: renewals, which are not recorded, and what it lately did.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use burgrave_policy::InstanceFacts;
-use burgrave_types::{Operation, ResourceId, ResultDigest, Revision, Timestamp};
+use burgrave_types::{InstanceId, Operation, ResourceId, ResultDigest, Revision, Timestamp};
 
 use crate::records::InstanceRecord;
 
@@ -45,7 +45,17 @@ pub(crate) struct Live {
     /// When it was last asked to attest again; 0: not since its last attestation.
     asked_at: AtomicI64,
     result: ArcSwapOption<ResultDigest>,
-    recent: Mutex<BTreeSet<(Operation, ResourceId)>>,
+    recent: Mutex<Recent>,
+}
+
+/// What was allowed lately: an operation on a resource, and with which instance where it takes a peer.
+pub(crate) type Use = (Operation, ResourceId, Option<InstanceId>);
+
+/// Uses, each with its place in the order of all.
+#[derive(Default)]
+struct Recent {
+    order: u64,
+    uses: BTreeMap<Use, u64>,
 }
 
 /// An attestation and the deadline that came with it.
@@ -56,8 +66,8 @@ struct Times {
 }
 
 impl Live {
-    /// What is remembered of an instance's requests, at most.
-    const RECENT: usize = 64;
+    /// Uses that are remembered of an instance, at most.
+    const RECENT: usize = 256;
 
     /// Its last attestation.
     pub(crate) fn attested_at(&self) -> Timestamp {
@@ -97,25 +107,50 @@ impl Live {
         due && self.asked_at.compare_exchange(before, now.unix_millis(), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Remembers that something was allowed to it.
-    pub(crate) fn used(&self, operation: Operation, resource: &ResourceId) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let item = (operation, resource.clone());
-        if recent.len() < Self::RECENT || recent.contains(&item) {
-            recent.insert(item);
+    /// Remembers that something was allowed to it. Of too many, the one that is longest ago is forgotten.
+    pub(crate) fn used(&self, operation: Operation, resource: &ResourceId, peer: Option<InstanceId>) {
+        let mut recent = self.recent();
+        recent.order += 1;
+        let order = recent.order;
+        recent.uses.insert((operation, resource.clone(), peer), order);
+        if recent.uses.len() > Self::RECENT {
+            let oldest = recent.uses.iter().min_by_key(|(_, order)| **order).map(|(item, _)| item.clone());
+            oldest.map(|item| recent.uses.remove(&item));
         }
     }
 
     /// What was allowed to it lately, and not taken away since.
-    pub(crate) fn recent(&self) -> Vec<(Operation, ResourceId)> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    pub(crate) fn uses(&self) -> Vec<Use> {
+        self.recent().uses.keys().cloned().collect()
+    }
+
+    /// Whether it used a resource lately.
+    pub(crate) fn lately_used(&self, resource: &ResourceId) -> bool {
+        self.recent().uses.keys().any(|(_, used, _)| used == resource)
     }
 
     /// Forgets what was taken away.
     pub(crate) fn lost(&self, items: &[(Operation, ResourceId)]) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for item in items {
-            recent.remove(item);
-        }
+        self.recent()
+            .uses
+            .retain(|(operation, resource, _), _| !items.iter().any(|(lost, of)| lost == operation && of == resource));
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_uses_the_oldest_is_forgotten() {
+        let live = Live::default();
+        let key = |number: usize| format!("key/payments/k{number}").parse::<ResourceId>().unwrap();
+        (0..=Live::RECENT).for_each(|number| live.used(Operation::Encrypt, &key(number), None));
+        assert_eq!(live.uses().len(), Live::RECENT);
+        assert!(!live.lately_used(&key(0)) && live.lately_used(&key(1)) && live.lately_used(&key(Live::RECENT)));
     }
 }

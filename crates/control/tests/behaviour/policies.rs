@@ -29,6 +29,40 @@ async fn a_change_acts_on_the_next_decision_and_is_pushed_with_what_was_lost() {
 }
 
 #[tokio::test]
+async fn whoever_was_given_a_key_is_told_that_it_is_lost_even_after_a_restart() {
+    let node = node().await;
+    let policy = node.allow(&format!("payments/api derive {PII}")).await;
+    let api = Agent::attested(&node, "payments/api").await;
+    api.derive(&node, PII).await.unwrap();
+    let node = node.restart().await;
+    node.link(api.id());
+    let revision = node.control.delete_policy(&root(), policy.id, Some(policy.revision)).await.unwrap();
+    let lost = vec![(Operation::Derive, PII.parse().unwrap())];
+    assert!(node.notices(api.id()).contains(&Notice::Revision { revision, lost: lost.clone() }));
+    let told = node.notices(api.id()).len();
+    node.allow("payments/web derive key/payments/pii").await;
+    assert!(matches!(&node.notices(api.id())[told..], [Notice::Revision { lost, .. }] if lost.is_empty()));
+    // Who was not linked hears of it on coming back.
+    let node = node.restart().await;
+    node.link(api.id());
+    node.control.linked(api.id()).unwrap();
+    let revision = node.control.revision();
+    assert_eq!(node.notices(api.id()), [Notice::Revision { revision, lost }]);
+}
+
+#[tokio::test]
+async fn whoever_used_a_key_is_told_that_it_was_deleted() {
+    let node = node().await;
+    node.allow(&format!("payments/api encrypt {PII}")).await;
+    let api = Agent::attested(&node, "payments/api").await;
+    api.encrypt(&node, PII, b"x").await.unwrap();
+    let key = node.control.key(&root(), &PII.parse().unwrap()).await.unwrap();
+    let revision = node.control.delete_key(&root(), &key.resource, Some(key.revision)).await.unwrap();
+    let lost = vec![(Operation::Encrypt, key.resource)];
+    assert_eq!(node.notices(api.id()).pop(), Some(Notice::Revision { revision, lost }));
+}
+
+#[tokio::test]
 async fn an_answer_says_until_when_and_by_what() {
     let node = node().await;
     let policy = node.allow(&format!("payments/api encrypt {PII}")).await;

@@ -117,6 +117,19 @@ async fn a_revocation_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_link_that_comes_with_a_revocation_is_ended() {
+    let node = node().await;
+    let mut agent = Agent::new("payments/api");
+    let attested = agent.attest(&node).await.unwrap();
+    // Revoked before the edge knows of the link: there is nothing to end yet.
+    node.control.revoke_instance(&root(), attested.instance, "stolen").await.unwrap();
+    node.links.disconnected.lock().unwrap().clear();
+    node.link(agent.id());
+    assert_eq!(node.control.linked(agent.id()).unwrap_err().code, ProblemCode::Revoked);
+    assert_eq!(*node.links.disconnected.lock().unwrap(), [agent.id()]);
+}
+
+#[tokio::test]
 async fn where_no_platform_is_named_revoke_says_what_else_helps() {
     let node = node().await;
     let mut agent = Agent::with("payments/api", SimulatedAttester::of_code("payments/api"));
