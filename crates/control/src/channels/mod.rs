@@ -67,6 +67,12 @@ impl Control {
         }
     }
 
+    /// Whether a channel is open: granted, and neither closed nor cut since. An edge asks after it made the channel's route,
+    /// since a cut may have come before there was anything to cut.
+    pub fn is_live(&self, channel: ChannelId) -> bool {
+        self.channel_table().contains(channel)
+    }
+
     /// The channels that are open.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ impl ChannelTable {
         ids.filter_map(|id| tables.channels.get(id).cloned()).collect()
     }
 
+    /// Whether it is there.
+    pub(crate) fn contains(&self, id: ChannelId) -> bool {
+        self.lock().channels.contains_key(&id)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.lock().channels.len()

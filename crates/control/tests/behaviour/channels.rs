@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use burgrave_channel::{Role, SignedGrant, open_channel_secret};
-use burgrave_control::{OpenedChannel, PolicyView};
-use burgrave_types::{Clock, ProblemCode};
+use burgrave_control::{Notice, OpenedChannel, PolicyView};
+use burgrave_types::{Clock, Operation, ProblemCode};
 
 use crate::agent::Agent;
 use crate::node::{INTERVAL, Node, root};
@@ -86,6 +86,20 @@ async fn a_narrowing_policy_change_cuts_a_live_channel_before_it_returns() {
 }
 
 #[tokio::test]
+async fn a_side_that_may_use_a_channel_no_longer_is_told_so() {
+    let pair = pair().await;
+    open(&pair).await;
+    let resource = burgrave_types::ResourceId::default_channel(&pair.ledger.enclave);
+    let gone = pair.node.control.delete_policy(&root(), pair.send.id, Some(pair.send.revision)).await.unwrap();
+    let told = |revision, lost| Some(Notice::Revision { revision, lost });
+    assert_eq!(pair.node.notices(pair.api.id()).pop(), told(gone, vec![(Operation::Send, resource.clone())]));
+    assert_eq!(pair.node.notices(pair.ledger.id()).pop(), told(gone, Vec::new()));
+    let gone = pair.node.control.delete_policy(&root(), pair.receive.id, Some(pair.receive.revision)).await.unwrap();
+    assert_eq!(pair.node.notices(pair.ledger.id()).pop(), told(gone, vec![(Operation::Receive, resource)]));
+    assert_eq!(pair.node.notices(pair.api.id()).pop(), told(gone, Vec::new()), "nothing is told twice");
+}
+
+#[tokio::test]
 async fn a_forbid_cuts_too_and_other_channels_go_on() {
     let pair = pair().await;
     let opened = open(&pair).await;
@@ -154,8 +168,12 @@ async fn a_peer_that_is_not_there_and_one_that_does_not_exist_look_alike() {
 async fn a_channel_that_was_closed_is_cut_no_more_and_one_can_be_cut_by_hand() {
     let pair = pair().await;
     let (first, second) = (open(&pair).await, open(&pair).await);
+    let live = || [first.channel, second.channel].map(|channel| pair.node.control.is_live(channel));
+    assert_eq!(live(), [true, true]);
     pair.node.control.channel_closed(first.channel, "done");
+    assert_eq!(live(), [false, true]);
     pair.node.control.cut_channel(&root(), second.channel, "test").await.unwrap();
+    assert_eq!(live(), [false, false]);
     assert_eq!(pair.node.cuts().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [second.channel]);
     let again = pair.node.control.cut_channel(&root(), second.channel, "test").await.unwrap_err();
     assert_eq!(again.code, ProblemCode::NotFound);
