@@ -10,7 +10,7 @@ use burgrave_seal::AttestationBinding;
 use burgrave_types::{EnclaveName, GenesisHash, InstanceId, Problem, ProblemCode, SpiffeId, Timestamp};
 
 use crate::connect::Connected;
-use crate::identity::Identity;
+use crate::identity::{Given, Identity};
 use crate::link::{Link, unexpected};
 use crate::{lock, sealed};
 
@@ -60,11 +60,36 @@ impl Attestation<'_> {
         }
     }
 
-    /// Answers a challenge with evidence, and takes the SVID that it earns.
+    /// Answers a challenge with evidence, and takes the SVID that it earns. Of the TEE's run-time log the next evidence then
+    /// carries what is new; after any failure, all of it.
     ///
     /// # Errors
     /// The node's refusal; `unavailable` where the TEE gives no evidence.
     pub(crate) async fn answer(&self, challenge: wire::Challenge) -> Result<Admission, Problem> {
+        let admission = self.prove(challenge).await;
+        let taken = admission.is_ok();
+        self.with_tee(move |tee| {
+            if taken {
+                tee.log_taken();
+            } else {
+                tee.log_forgotten();
+            }
+            Ok(())
+        })
+        .await?;
+        admission
+    }
+
+    /// Says that this node may know nothing of the TEE's run-time log.
+    pub(crate) async fn begin(&self) -> Result<(), Problem> {
+        self.with_tee(|tee| {
+            tee.log_forgotten();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn prove(&self, challenge: wire::Challenge) -> Result<Admission, Problem> {
         let sealing_key = self.identity.sealing.public();
         let binding = AttestationBinding {
             genesis: self.genesis,
@@ -108,7 +133,9 @@ impl Attestation<'_> {
             [] => None,
             sealed => Some(sealed::open_instance_key(self.identity, instance, sealed)?),
         };
-        let verified = self.identity.admit(instance, attested.svid, instance_key, self.trust, self.now)?;
+        let given = Given { instance, chain: attested.svid, instance_key };
+        let expected = self.enclave.spiffe_id(self.trust.trust_domain());
+        let verified = self.identity.admit(given, &expected, self.trust, self.now)?;
         Ok(Admission {
             instance,
             spiffe_id: verified.spiffe_id,

@@ -3,7 +3,6 @@
 //! The link's reader only queues what arrives; TLS runs in the task that reads or writes the stream. So a channel costs
 //! other channels and requests nothing, and an application that does not read is felt by its peer alone.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use burgrave_channel::{ChannelError, Endpoint, Received, State};
 use burgrave_protocol::credit::{Credit, CreditError, Receiver};
-use burgrave_protocol::frame::FrameType;
+use burgrave_protocol::outbox::TURN;
+use burgrave_protocol::pieces::Pieces;
 use burgrave_types::{ChannelId, Clock, Problem, ProblemCode, SpiffeId};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,7 +31,7 @@ pub(crate) struct Channel {
 
 struct Outer {
     /// Ciphertext that came and was not taken yet; at most the window.
-    inbound: VecDeque<Bytes>,
+    inbound: Pieces,
     receiver: Receiver,
     credit: Credit,
     /// Ciphertext that waits for credit.
@@ -45,7 +45,7 @@ struct Outer {
 impl Channel {
     pub(crate) fn new(link: Weak<Link>, stream: u32) -> Self {
         let state = Outer {
-            inbound: VecDeque::new(),
+            inbound: Pieces::default(),
             receiver: Receiver::new(),
             credit: Credit::new(),
             outbound: BytesMut::new(),
@@ -57,11 +57,29 @@ impl Channel {
         Self { link, stream, state: Mutex::new(state) }
     }
 
+    pub(crate) fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    pub(crate) fn is_closed_by_peer(&self) -> bool {
+        lock(&self.state).peer_closed
+    }
+
+    /// What arrived and was not taken, in bytes, and why the channel was cut.
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> (usize, Option<Problem>) {
+        let state = lock(&self.state);
+        (state.inbound.len(), state.cut.clone())
+    }
+
     /// Queues what the peer sent.
     pub(crate) fn receive(&self, bytes: Bytes) -> Result<(), CreditError> {
         let mut state = lock(&self.state);
+        if state.peer_closed {
+            return Ok(());
+        }
         state.receiver.receive(bytes.len())?;
-        state.inbound.push_back(bytes);
+        state.inbound.push(bytes);
         state.wake_reader();
         Ok(())
     }
@@ -93,7 +111,7 @@ impl Channel {
     /// Ends the channel because of what this side found wrong with it, and tells the other.
     pub(crate) fn refuse(&self, reason: &Problem) {
         if let Some(link) = self.link.upgrade() {
-            link.cut_channel(self.stream, reason);
+            link.cut_channel(self, reason);
         }
         self.cut(reason);
     }
@@ -119,7 +137,7 @@ impl Channel {
         if let Some(given) = state.receiver.consume(bytes)
             && let Some(link) = self.link.upgrade()
         {
-            link.control(FrameType::Credit, self.stream, &given.to_be_bytes());
+            link.credit(self.stream, given);
         }
     }
 }
@@ -218,7 +236,10 @@ impl ChannelStream {
         let Some(endpoint) = endpoint else { return Err(failed.clone().unwrap_or_else(gone)) };
         let now = self.clock.now();
         while endpoint.unread() == 0 {
-            let Some(bytes) = state.inbound.pop_front() else { break };
+            let bytes = state.inbound.take(TURN);
+            if bytes.is_empty() {
+                break;
+            }
             let fed = endpoint.feed(&bytes, now);
             self.outer.consumed(state, bytes.len());
             self.send(endpoint, state);
@@ -244,7 +265,7 @@ impl ChannelStream {
         };
         let problem = Problem::new(code, format!("the channel failed: {error}"));
         if let Some(link) = self.outer.link.upgrade() {
-            link.cut_channel(self.outer.stream, &problem);
+            link.cut_channel(&self.outer, &problem);
         }
         *failed = Some(problem.clone());
         state.cut.get_or_insert_with(|| problem.clone());
@@ -356,7 +377,7 @@ impl Drop for ChannelStream {
         }
         drop(state);
         if let Some(link) = self.outer.link.upgrade() {
-            link.close_channel(self.outer.stream);
+            link.close_channel(&self.outer);
         }
     }
 }

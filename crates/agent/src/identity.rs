@@ -1,6 +1,6 @@
 //! The keys of this instance: made in memory, never written, never shown.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use burgrave_identity::tls::CredentialSlot;
 use burgrave_identity::{
@@ -8,7 +8,8 @@ use burgrave_identity::{
     verify_chain,
 };
 use burgrave_seal::hpke::{HpkeError, SealingKey};
-use burgrave_types::{Clock, InstanceId, Problem, ProblemCode, Random, Secret, Timestamp};
+use burgrave_seal::sha256;
+use burgrave_types::{Clock, InstanceId, Problem, ProblemCode, Random, Secret, SpiffeId, Timestamp};
 
 use crate::lock;
 
@@ -17,6 +18,9 @@ pub(crate) struct Identity {
     pub(crate) key: IdentityKey,
     pub(crate) sealing: SealingKey,
     self_signed: Arc<CredentialSlot>,
+    /// SHA-256 of the first instance key. The key belongs to the identity key for as long as that lives, so another is none,
+    /// whatever was forgotten in between.
+    instance_key: OnceLock<Secret<[u8; 32]>>,
     admitted: Mutex<Option<Admitted>>,
 }
 
@@ -27,6 +31,20 @@ struct Admitted {
     svid_ends: Timestamp,
     instance_key: Arc<Secret<[u8; 32]>>,
 }
+
+/// What an attestation gave.
+pub(crate) struct Given {
+    /// The instance.
+    pub(crate) instance: InstanceId,
+    /// Its SVID and the intermediates, DER, leaf first.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// Its instance key, with a first attestation.
+    pub(crate) instance_key: Option<Secret<[u8; 32]>>,
+}
+
+/// What to do about a node that lies.
+const NOT_TO_BE_TRUSTED: &str =
+    "the node is not to be trusted: tell its operator; if the domain was made anew from a backup, restart the agent";
 
 /// Why no keys could be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +62,8 @@ impl Identity {
         let key = IdentityKey::generate()?;
         let certificate = self_signed_identity(&key, clock.now(), random)?;
         let self_signed = CredentialSlot::new(vec![certificate], &key)?;
-        Ok(Self { sealing: SealingKey::generate(random)?, key, self_signed, admitted: Mutex::new(None) })
+        let sealing = SealingKey::generate(random)?;
+        Ok(Self { key, sealing, self_signed, instance_key: OnceLock::new(), admitted: Mutex::new(None) })
     }
 
     /// What to show on the next link: the SVID while it lives, else the self-signed certificate of the same key.
@@ -70,28 +89,41 @@ impl Identity {
         lock(&self.admitted).as_ref().map(|admitted| Arc::clone(&admitted.instance_key))
     }
 
-    /// Takes what an attestation gave. `instance_key` comes with a first one alone; a renewal keeps the one that is there.
+    /// Takes what an attestation as `expected` gave. The instance key comes with a first one alone; a renewal keeps the one that
+    /// is there.
     ///
     /// # Errors
-    /// Where the SVID is not this domain's for this key, or no instance key is known.
+    /// Where the SVID is not this domain's for this key and this enclave, no instance key is known, or another than before is
+    /// given. What is held stays as it is.
     pub(crate) fn admit(
         &self,
-        instance: InstanceId,
-        chain: Vec<Vec<u8>>,
-        instance_key: Option<Secret<[u8; 32]>>,
+        given: Given,
+        expected: &SpiffeId,
         trust: &DomainTrust,
         now: Timestamp,
     ) -> Result<VerifiedIdentity, Problem> {
         let refused = |error: IdentityError| {
             Problem::new(ProblemCode::Protocol, format!("the node gave an SVID that cannot be used: {error}"))
         };
+        let Given { instance, chain, instance_key } = given;
         let chain: Vec<CertificateDer<'static>> = chain.into_iter().map(CertificateDer::from).collect();
         let verified = verify_chain(&chain, trust, now, ProfileKind::Enclave).map_err(refused)?;
+        if verified.spiffe_id != *expected {
+            let detail = format!("the node gave an SVID for `{}`; this enclave is `{expected}`", verified.spiffe_id);
+            return Err(Problem::new(ProblemCode::Protocol, detail).with_fix(NOT_TO_BE_TRUSTED));
+        }
         let svid = CredentialSlot::new(chain, &self.key).map_err(refused)?;
         let mut admitted = lock(&self.admitted);
         let held = admitted.as_ref().filter(|held| held.instance == instance);
         let instance_key = match (instance_key, held) {
-            (Some(key), _) => Arc::new(key),
+            (Some(key), _) => {
+                let digest = Secret::new(sha256(key.expose()));
+                if *self.instance_key.get_or_init(|| digest.clone()) != digest {
+                    let detail = "the node gave another instance key than the one that this instance has";
+                    return Err(Problem::new(ProblemCode::Protocol, detail).with_fix(NOT_TO_BE_TRUSTED));
+                }
+                Arc::new(key)
+            }
             (None, Some(held)) => Arc::clone(&held.instance_key),
             (None, None) => {
                 let detail = "the node renewed an attestation of an instance whose key this agent does not hold";

@@ -35,8 +35,10 @@
 //!
 //! Threat notes: the agent fails closed. Without a link, without a live attestation or after a revocation every call is
 //! refused with the reason; nothing is allowed from memory, and nothing that was allowed is kept. A node is accepted only
-//! by the genesis hash; keys never leave memory; a cut channel gives out nothing more of what had arrived. Its own host can
-//! always stop it, and sees who it talks to and how much.
+//! by the genesis hash, and cannot make the agent another enclave or replace its instance key; keys never leave memory; a cut
+//! channel gives out nothing more of what had arrived, also where its peer had closed it. What a node may make the agent hold is
+//! bounded: channels, their unread bytes, unfinished answers, notices. Its own host can always stop it, and sees who it talks to
+//! and how much.
 
 #![cfg_attr(
     test,
@@ -57,9 +59,10 @@ mod connect;
 mod identity;
 mod link;
 pub mod local;
-
+mod offer;
 mod run;
 mod sealed;
+mod shared;
 mod status;
 
 pub use address::NodeAddress;

@@ -8,10 +8,10 @@ use burgrave_protocol::wire::{self, push};
 use burgrave_types::{InstanceId, Problem, ProblemCode, Random, Revision};
 use tokio::time::Instant;
 
-use crate::agent::Shared;
 use crate::attestation::Admission;
 use crate::connect::{Connected, Dial};
 use crate::link::Event;
+use crate::shared::Shared;
 use crate::status::{AgentState, Notice};
 
 /// The bound of the random wait before the second try, and the largest.
@@ -104,7 +104,12 @@ impl Shared {
     /// Takes up the standing that the node resumed, or attests.
     async fn begin(&self, connected: &Connected) -> Result<(), Problem> {
         let broken = |error: MessageError| Problem::new(ProblemCode::Protocol, error.to_string());
+        self.attestation(connected).begin().await?;
         let ack = &connected.ack;
+        // A node of an earlier release says it only with an instance; then the answer to the attestation does.
+        if ack.revision != 0 || !ack.instance.is_empty() {
+            self.check_revision(ack.revision)?;
+        }
         if ack.instance.is_empty() {
             let admission = match self.attest(connected).await {
                 // The node does not know the instance that would be renewed: this is a new one.
@@ -120,7 +125,6 @@ impl Shared {
         if self.identity.instance() != Some(instance) {
             return Err(Problem::new(ProblemCode::Protocol, "the node resumed another instance than this one"));
         }
-        self.check_revision(ack.revision)?;
         self.linked(connected, wire::time(ack.until), Duration::from_millis(ack.interval), ack.revision);
         Ok(())
     }
@@ -135,7 +139,10 @@ impl Shared {
             Some(push::Notice::Reattest(challenge)) => {
                 match self.attestation(connected).answer(challenge).await {
                     Ok(admission) => self.admitted(connected, admission)?,
-                    Err(problem) if problem.code == ProblemCode::Revoked => return Err(problem),
+                    // The end, or a node that lies.
+                    Err(problem) if matches!(problem.code, ProblemCode::Revoked | ProblemCode::Protocol) => {
+                        return Err(problem);
+                    }
                     Err(problem) => {
                         // The standing holds until its deadline; the node asks again before.
                         tracing::warn!(%problem, "attesting again failed");

@@ -308,6 +308,24 @@ async fn a_dropped_stream_is_read_to_its_end_by_the_peer_and_forgotten_by_the_no
 }
 
 #[tokio::test]
+async fn what_a_closed_channel_left_unread_is_gone_with_the_receivers_access() {
+    let world = World::new().await;
+    let (_api, ledger, mut here, mut there) = talking(&world).await;
+    within(here.write_all(b"last words")).await.unwrap();
+    drop(here);
+    within(async {
+        while world.open_channels().await > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    world.revoke(ledger.status().instance.unwrap()).await;
+    state(&ledger, AgentState::Revoked).await;
+    let error = within(there.read(&mut [0; 16])).await.unwrap_err();
+    assert_eq!(problem_of(&error).code, ProblemCode::Revoked);
+}
+
+#[tokio::test]
 async fn a_receiver_that_does_not_read_stops_its_sender_and_nobody_else() {
     let world = World::new().await;
     let (api, ledger, mut here, _there) = talking(&world).await;
