@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burgrave_audit::Durability;
-use burgrave_policy::{AdminFacts, CandidateFacts, Context, PolicySnapshot, Principal, Request, Resource};
+use burgrave_policy::{
+    AdminFacts, CandidateFacts, Context, InstanceFacts, PolicySnapshot, Principal, Request, Resource,
+};
 use burgrave_types::{
-    DecisionId, InstanceId, Operation, Problem, ProblemCode, ResourceId, Revision, Segment, Standing, Timestamp,
+    DecisionId, EnclaveName, InstanceId, Operation, Problem, ProblemCode, ResourceId, Revision, Segment, Standing,
+    Timestamp,
 };
 
 use crate::decisions::Recorded;
@@ -129,6 +132,25 @@ impl Control {
         Ok(ruling)
     }
 
+    /// Whether an instance may send to an enclave by its name, where no instance of that is here or it does not exist: asked as
+    /// if one were there that runs where the caller does. Only a denial is recorded.
+    pub(crate) fn rule_for_nobody(
+        &self,
+        view: &View,
+        entry: &InstanceEntry,
+        resource: &ResourceId,
+        peer: &EnclaveName,
+    ) -> Result<(), Problem> {
+        let id = InstanceId::from_bytes([0; 16]);
+        let nobody = InstanceFacts { id, enclave: peer.clone(), release: None, ..entry.facts.clone() };
+        let mut request = self.request(entry, Operation::Send, resource, None);
+        request.context.peer = Some((&nobody, Duration::ZERO));
+        if view.rules.authorize(&request).allowed {
+            return Ok(());
+        }
+        self.decide(view, &request, Some(entry.live.until()), Durability::Batched)?.or_denied().map(drop)
+    }
+
     /// Whether something that was allowed still is, under this view, and when time alone may change that. Only a denial is
     /// recorded.
     pub(crate) fn permitted(
@@ -237,7 +259,10 @@ fn admin_facts(admin: &AdminIdentity) -> AdminFacts {
 fn denial(request: &Request<'_>, decision: &burgrave_policy::Decision) -> String {
     let (who, operation, resource) = (request.principal.name(), request.operation, &request.resource);
     let what = format!("`{who}` may not {operation} `{resource}`");
-    if decision.determining.is_empty() && decision.errors.is_empty() {
+    if request.operation == Operation::Send {
+        // Which of these it is may depend on the peer, and so tell whether it is there.
+        format!("{what}: the policies do not permit it")
+    } else if decision.determining.is_empty() && decision.errors.is_empty() {
         format!("{what}: no policy permits it")
     } else if decision.determining.is_empty() {
         format!("{what}: it could not be decided")

@@ -28,7 +28,10 @@
 //!
 //! Threat notes: a decision is denied unless a policy permits it, and whenever something fails: a standing that has run
 //! out, a view that is behind, an audit log that cannot be written. An enclave that is not registered is refused in the
-//! same words as one that is not let in. Secrets leave only sealed to the key that was attested, or as the plaintext that
+//! same words as one that is not let in, and a TPM that no registration lists like one of an enclave that there is none of;
+//! a channel to a name that the caller may not send to is denied in the same words whether or not there is such an enclave.
+//! Whoever has genuine hardware, or knows the public endorsement key of a listed TPM, can learn that an enclave is
+//! registered, and what its releases would have to measure; how long an answer takes is not hidden. Secrets leave only sealed to the key that was attested, or as the plaintext that
 //! was asked for.
 
 #![cfg_attr(

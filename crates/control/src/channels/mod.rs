@@ -38,14 +38,18 @@ const ATTEMPTS: usize = 8;
 impl Control {
     /// Opens a channel from an instance to a fresh, linked instance of `peer`, where the policy says yes for both sides.
     ///
+    /// Of a name that the caller may not send to, it learns nothing: the policy is asked, and the answer is the same, whether or
+    /// not there is such an enclave.
+    ///
     /// # Errors
-    /// `policy.denied`, `attestation.stale`, `revoked`, `peer.unavailable` (also for a peer that does not exist),
-    /// `limit.reached`, `unavailable`.
+    /// `policy.denied`, `attestation.stale`, `revoked`, `peer.unavailable` for a peer that it may send to and that is not
+    /// connected here or does not exist, `limit.reached`, `unavailable`.
     ///
     /// Side effects: a durable audit entry; the channel is in the table until [`Control::channel_closed`] or its end.
     pub async fn open_channel(&self, initiator: InstanceId, peer: &EnclaveName) -> Result<OpenedChannel, Problem> {
         let view = self.view()?;
-        let from = self.fresh_for(&view, initiator, Operation::Send, &ResourceId::default_channel(peer))?;
+        let resource = ResourceId::default_channel(peer);
+        let from = self.fresh_for(&view, initiator, Operation::Send, &resource)?;
         let mut denial = None;
         for to in self.linked_instances(&view, peer, initiator) {
             let channel = self.new_channel(&view, &from, &to);
@@ -53,6 +57,9 @@ impl Control {
                 Ok(turns) => return self.grant(OpenChannel { turns, ..channel }, &from, &to).await,
                 Err(problem) => drop(denial.get_or_insert(problem)),
             }
+        }
+        if denial.is_none() {
+            self.rule_for_nobody(&view, &from, &resource, peer)?;
         }
         Err(denial.unwrap_or_else(|| unavailable(peer)))
     }

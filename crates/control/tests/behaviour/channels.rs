@@ -156,12 +156,34 @@ async fn deadlines_hold_while_the_node_waits_for_its_store() {
 #[tokio::test]
 async fn a_peer_that_is_not_there_and_one_that_does_not_exist_look_alike() {
     let pair = pair().await;
+    pair.node.allow("payments/api send payments/nobody").await;
     pair.node.links.linked.lock().unwrap().retain(|linked| *linked != pair.ledger.id());
     let ask =
         async |peer: &str| pair.node.control.open_channel(pair.api.id(), &peer.parse().unwrap()).await.unwrap_err();
     let (gone, never) = (ask("payments/ledger").await, ask("payments/nobody").await);
     assert_eq!((gone.code, never.code), (ProblemCode::PeerUnavailable, ProblemCode::PeerUnavailable));
     assert_eq!(gone.detail.replace("payments/ledger", "X"), never.detail.replace("payments/nobody", "X"));
+}
+
+#[tokio::test]
+async fn a_peer_that_the_policy_hides_and_one_that_does_not_exist_look_alike() {
+    let pair = pair().await;
+    pair.node.register("payments/vault").await;
+    let vault = Agent::attested(&pair.node, "payments/vault").await;
+    let ask = async |peer: &str| {
+        let mut problem = pair.node.control.open_channel(pair.api.id(), &peer.parse().unwrap()).await.unwrap_err();
+        let decision = problem.decision_id.take().unwrap();
+        assert!(!pair.node.control.why(&root(), decision).await.unwrap().decision.allowed);
+        let hide = |text: &str| text.replace(peer, "X").replace(&decision.to_string(), "D");
+        (problem.code, hide(&problem.detail), problem.fix.as_deref().map(hide))
+    };
+    let never = ask("payments/nobody").await;
+    assert_eq!(never.0, ProblemCode::PolicyDenied);
+    assert_eq!(ask("payments/vault").await, never, "linked");
+    pair.node.links.linked.lock().unwrap().retain(|linked| *linked != vault.id());
+    assert_eq!(ask("payments/vault").await, never, "away");
+    pair.node.rule(burgrave_control::RuleEffect::Forbid, "payments/api send payments/vault").await;
+    assert_eq!(ask("payments/vault").await, never, "forbidden");
 }
 
 #[tokio::test]
