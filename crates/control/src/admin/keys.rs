@@ -14,10 +14,17 @@ impl Control {
     /// Makes a named key or a keyspace.
     ///
     /// # Errors
-    /// `policy.denied`, `already-exists`, `request.invalid` for a resource that is neither.
+    /// `policy.denied`, `already-exists`, `request.invalid` for a resource that is neither, or whose name has more parts than
+    /// namespace and name.
     pub async fn create_key(&self, admin: &AdminIdentity, new: NewKey) -> Result<KeyView, Problem> {
         let resource = new.resource;
         self.admin(&*self.view()?, admin, of_key(&resource)?)?;
+        if resource.name.parts().len() != 1 {
+            let detail = format!("`{resource}` has more parts than a key's name has: namespace and name");
+            let kind = resource.kind;
+            return Err(Problem::new(ProblemCode::RequestInvalid, detail)
+                .with_fix(format!("name it `{kind}/<namespace>/<name>`; a name may have `-`, `_` and `.` in it")));
+        }
         let now = self.now();
         let versions = if resource.kind == ResourceKind::Key { vec![KeyVersion::first(now)] } else { Vec::new() };
         let uid = KeyUid::random(self.random());

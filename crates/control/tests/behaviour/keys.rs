@@ -142,6 +142,17 @@ async fn a_key_that_is_allowed_but_not_made_is_said_to_be_missing() {
 }
 
 #[tokio::test]
+async fn a_key_has_a_namespace_and_a_name_and_no_more() {
+    let node = Node::dev().await;
+    for resource in ["key/payments/pii/eu", "keyspace/payments/storage/a/b"] {
+        let new = burgrave_control::NewKey { resource: resource.parse().unwrap() };
+        let refused = node.control.create_key(&root(), new).await.unwrap_err();
+        assert_eq!(refused.code, ProblemCode::RequestInvalid, "{resource}: {refused}");
+        assert!(refused.fix.unwrap().contains("/<namespace>/<name>"));
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_key_writes_the_new_version_and_reads_the_old() {
     let node = node().await;
     node.allow(&format!("payments/api encrypt,decrypt {PII}")).await;
