@@ -93,7 +93,7 @@ impl Control {
     pub async fn policies(&self, admin: &AdminIdentity, wanted: &Page) -> Result<Paged<PolicyView>, Problem> {
         let view = self.view()?;
         self.admin(&view, admin, of_tier(None))?;
-        let all = view.policies.values().map(|entry| show(entry)).chain(standing());
+        let all = view.policies.values().map(|entry| show(entry)).chain(standing(self.founded()));
         Ok(page(all, wanted, view.revision, |policy| policy.id.to_string(), |policy| policy))
     }
 
@@ -104,7 +104,7 @@ impl Control {
     pub async fn policy(&self, admin: &AdminIdentity, id: PolicyId) -> Result<PolicyView, Problem> {
         let view = self.view()?;
         self.admin(&view, admin, of_tier(view.policies.get(&id).and_then(|entry| entry.record.namespace.as_ref())))?;
-        if let Some(standing) = standing().find(|policy| policy.id == id) {
+        if let Some(standing) = standing(self.founded()).find(|policy| policy.id == id) {
             return Ok(standing);
         }
         stored(&view, id).map(show)
@@ -160,6 +160,11 @@ impl Control {
             return Ok(show(entry));
         }
         self.create_policy(admin, policy).await
+    }
+
+    /// When the domain was founded.
+    fn founded(&self) -> Timestamp {
+        self.trust().genesis().body.created
     }
 
     fn policy_record(&self, admin: &AdminIdentity, id: PolicyId, new: &NewPolicy, valid: &ValidPolicy) -> PolicyRecord {
@@ -235,7 +240,7 @@ fn checked(policy: &NewPolicy) -> Result<ValidPolicy, Problem> {
 }
 
 fn stored(view: &View, id: PolicyId) -> Result<&Entry<PolicyRecord>, Problem> {
-    if standing().any(|policy| policy.id == id) {
+    if STANDING.iter().any(|(name, _)| standing_id(name) == id) {
         let detail = format!("the policy `{id}` is a part of the program");
         return Err(Problem::new(ProblemCode::Conflict, detail).with_fix("it can be narrowed by a forbid, not changed"));
     }
@@ -275,22 +280,24 @@ fn show(entry: &Entry<PolicyRecord>) -> PolicyView {
     }
 }
 
-/// The policies that are a part of the program. Their ids are made from their names.
-fn standing() -> impl Iterator<Item = PolicyView> {
-    STANDING.iter().map(|(name, text)| {
-        let mut id = [0; 16];
-        id.iter_mut().zip(burgrave_seal::sha256(name.as_bytes())).for_each(|(to, from)| *to = from);
-        PolicyView {
-            id: PolicyId::from_bytes(id),
-            namespace: None,
-            name: (*name).to_owned(),
-            rule: None,
-            text: (*text).to_owned(),
-            description: "stands in every domain".to_owned(),
-            guard: true,
-            changed_by: "burgrave".to_owned(),
-            changed: Timestamp::from_unix_millis(0),
-            revision: Revision(0),
-        }
+/// The policies that are a part of the program, and stand since the domain was founded. Their ids are made from their names.
+fn standing(founded: Timestamp) -> impl Iterator<Item = PolicyView> {
+    STANDING.iter().map(move |(name, text)| PolicyView {
+        id: standing_id(name),
+        namespace: None,
+        name: (*name).to_owned(),
+        rule: None,
+        text: (*text).to_owned(),
+        description: "stands in every domain".to_owned(),
+        guard: true,
+        changed_by: "burgrave".to_owned(),
+        changed: founded,
+        revision: Revision(0),
     })
+}
+
+fn standing_id(name: &str) -> PolicyId {
+    let mut id = [0; 16];
+    id.iter_mut().zip(burgrave_seal::sha256(name.as_bytes())).for_each(|(to, from)| *to = from);
+    PolicyId::from_bytes(id)
 }

@@ -180,6 +180,7 @@ async fn the_standing_policies_are_shown_and_cannot_be_taken_away() {
     let all = node.control.policies(&root(), &Default::default()).await.unwrap().items;
     let guard = all.iter().find(|policy| policy.name == "guard/no-debug").unwrap();
     assert!(guard.guard);
+    assert_eq!(guard.changed, node.trust.genesis().body.created, "it stands as long as the domain");
     assert_eq!(node.control.policy(&root(), guard.id).await.unwrap(), *guard);
     let refused = node.control.delete_policy(&root(), guard.id, Some(guard.revision)).await.unwrap_err();
     assert_eq!(refused.code, ProblemCode::Conflict);
