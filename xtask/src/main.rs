@@ -1,7 +1,8 @@
 //! What `./test` and continuous integration run, so that a laptop and CI do the same.
 //!
-//! `cargo run -p xtask -- WHAT`, with WHAT one of `setup`, `check`, `test`, `all`.
+//! `cargo run -p xtask -- WHAT`, with WHAT one of `setup`, `check`, `test`, `all`, or `fuzz` and what to do of it.
 
+mod fuzz;
 mod setup;
 mod step;
 
@@ -12,9 +13,11 @@ use anyhow::{Result, bail};
 use crate::step::Steps;
 
 fn main() -> ExitCode {
-    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_else(|| "all".to_owned());
+    let rest: Vec<String> = arguments.collect();
     let mut steps = Steps::new();
-    match run(&what, &mut steps) {
+    match run(&what, &rest, &mut steps) {
         Ok(()) => {
             steps.summary();
             ExitCode::SUCCESS
@@ -27,8 +30,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(what: &str, steps: &mut Steps) -> Result<()> {
+fn run(what: &str, rest: &[String], steps: &mut Steps) -> Result<()> {
     match what {
+        "fuzz" => fuzz::fuzz(steps, rest),
         "setup" => setup::setup(steps),
         "check" => check(steps),
         "test" => setup::setup(steps).and_then(|()| test(steps)),
@@ -37,7 +41,7 @@ fn run(what: &str, steps: &mut Steps) -> Result<()> {
             check(steps)?;
             test(steps)
         }
-        other => bail!("`{other}` is no task; expected setup, check, test or all"),
+        other => bail!("`{other}` is no task; expected setup, check, test, all or fuzz"),
     }
 }
 
