@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use burgrave_node::{
-    Address, AttestationConfig, DataDir, InitOptions, LinkConfig, Node, NodeConfig, NodeOptions, RelayTap, RestConfig,
-    TokenConfig, init,
+    Address, AttestationConfig, CollateralConfig, DataDir, InitOptions, LinkConfig, Node, NodeConfig, NodeOptions,
+    RelayTap, RestConfig, TokenConfig, init,
 };
 use burgrave_seal::SystemRandom;
 use burgrave_types::{DomainClass, Random, Secret, SystemClock};
@@ -61,6 +61,7 @@ impl DevDomain {
                 token_name: Some(ADMIN.parse()?),
             },
             attestation: AttestationConfig::default(),
+            collateral: CollateralConfig::default(),
         };
         Ok(Self { config, token_file })
     }

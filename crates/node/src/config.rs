@@ -1,6 +1,7 @@
 //! A node's configuration: what its TOML file may say.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,9 @@ pub struct NodeConfig {
     /// What evidence is verified against.
     #[serde(default)]
     pub attestation: AttestationConfig,
+    /// Where vendors' collateral comes from.
+    #[serde(default)]
+    pub collateral: CollateralConfig,
 }
 
 /// How the software token is opened.
@@ -95,6 +99,30 @@ pub struct AttestationConfig {
     pub tpm_roots: Vec<PathBuf>,
 }
 
+/// Where vendors' collateral comes from (`docs/collateral.md`). Nothing is fetched unless an address stands here.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollateralConfig {
+    /// Folders that the operator fills.
+    #[serde(default)]
+    pub directories: Vec<PathBuf>,
+    /// The PCCS, or a mirror of Intel's service, for TDX and SGX.
+    #[serde(default)]
+    pub pccs_url: Option<String>,
+    /// Where the revocation list of Intel's root is, for a service that does not have it.
+    #[serde(default)]
+    pub root_crl_url: Option<String>,
+    /// AMD's key distribution service, or a mirror of it, for SEV-SNP.
+    #[serde(default)]
+    pub kds_url: Option<String>,
+    /// The authorities (PEM) by which `https` services are known; absent, the public ones that the system knows.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// How often what is held is asked for again.
+    #[serde(default)]
+    pub refresh_minutes: Option<NonZeroU32>,
+}
+
 impl NodeConfig {
     /// Reads a file.
     ///
@@ -151,6 +179,12 @@ mod tests {
             "token_file",
             "token_name",
             "tpm_roots",
+            "directories",
+            "pccs_url",
+            "root_crl_url",
+            "kds_url",
+            "ca_file",
+            "refresh_minutes",
         ];
         for option in options {
             let shown = REFERENCE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{option} =")));

@@ -20,13 +20,14 @@
 )]
 
 mod certificates;
+mod collateral;
 mod config;
 mod files;
 mod init;
 mod node;
 
 pub use burgrave_edge::link::{Address, RelayTap};
-pub use config::{AttestationConfig, LinkConfig, NodeConfig, RestConfig, TokenConfig};
+pub use config::{AttestationConfig, CollateralConfig, LinkConfig, NodeConfig, RestConfig, TokenConfig};
 pub use files::DataDir;
 pub use init::{InitOptions, Initialized, init, issue_admin};
 pub use node::{Addresses, Node, NodeOptions};

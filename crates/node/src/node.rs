@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use burgrave_audit::FileAudit;
+use burgrave_collateral::Store;
 use burgrave_control::{Control, Parts};
 use burgrave_edge::link::{Address, LinkHub, LinkLimits, LinkParts, LinkServer, Listener, RelayTap};
 use burgrave_edge::rest::{AdminToken, RestLimits, RestParts, RestServer, TokenHash};
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::certificates::{Issuer, NodeCredential};
+use crate::collateral;
 use crate::config::NodeConfig;
 use crate::files::DataDir;
 use crate::init::{Opened, blocking, open_domain};
@@ -61,6 +63,7 @@ pub struct Node {
     keyring: Weak<Keyring>,
     trust: DomainTrust,
     addresses: Addresses,
+    collateral: Arc<Store>,
     tasks: JoinSet<()>,
 }
 
@@ -81,6 +84,8 @@ impl Node {
             Issuer::open(&data, &genesis, Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&random)).await?;
         let trust = issuer.trust.clone();
         let parts = parts(&config, &data, unsealed, keyring, &issuer, node).await?;
+        let (collateral, refresher) =
+            collateral::open(&config.collateral, &parts.roots, Arc::clone(&clock), Arc::clone(&random))?;
         let control = Control::start(parts).await.context("the services cannot start")?;
         let hub = tap.map_or_else(LinkHub::new, LinkHub::with_tap);
         control.set_links(Arc::clone(&hub) as _);
@@ -117,8 +122,11 @@ impl Node {
         let rest_server = Arc::clone(&rest);
         tasks.spawn(async move { rest_server.serve(&rest_listener).await });
         tasks.spawn(keep_time(Arc::clone(&control), credentials, clock));
+        if let Some(refresher) = refresher {
+            tasks.spawn(refresher.run());
+        }
         tracing::info!(domain = %trust.trust_domain(), class = %trust.class(), genesis = %trust.genesis_hash(), "serving");
-        Ok(Self { control, hub, rest, store, keyring: held_keyring, trust, addresses, tasks })
+        Ok(Self { control, hub, rest, store, keyring: held_keyring, trust, addresses, collateral, tasks })
     }
 
     /// Where it listens.
@@ -134,6 +142,11 @@ impl Node {
     /// The hash that names the domain.
     pub fn genesis(&self) -> GenesisHash {
         self.trust.genesis_hash()
+    }
+
+    /// The vendors' collateral that is held, and how it stands.
+    pub fn collateral(&self) -> &Arc<Store> {
+        &self.collateral
     }
 
     /// The services, for whoever runs in the same process.

@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use burgrave_node::{
-    Address, AttestationConfig, DataDir, InitOptions, Initialized, LinkConfig, Node, NodeConfig, NodeOptions,
-    RestConfig, TokenConfig, init, issue_admin,
+    Address, AttestationConfig, CollateralConfig, DataDir, InitOptions, Initialized, LinkConfig, Node, NodeConfig,
+    NodeOptions, RestConfig, TokenConfig, init, issue_admin,
 };
 use burgrave_seal::SystemRandom;
-use burgrave_types::{DomainClass, GenesisHash, SystemClock};
+use burgrave_types::{Clock, DomainClass, GenesisHash, SystemClock};
 
 fn free_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -43,6 +44,7 @@ fn config(folder: &Path) -> NodeConfig {
         link: LinkConfig { listen: vec![Address::Tcp(free_port()), Address::Unix(folder.join("link.sock"))] },
         rest: RestConfig { listen: free_port(), names: Vec::new(), token_file: None, token_name: None },
         attestation: AttestationConfig::default(),
+        collateral: CollateralConfig::default(),
     }
 }
 
@@ -176,4 +178,34 @@ async fn a_further_administrator_gets_a_certificate_of_the_domain() {
     let pem = std::fs::read_to_string(certificate).unwrap();
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2, "the leaf and the CA that carries the trust chain");
     assert!(std::fs::read_to_string(key).unwrap().contains("PRIVATE KEY"));
+}
+
+#[tokio::test]
+async fn a_node_with_a_folder_of_collateral_holds_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    make(options(folder.path(), DomainClass::Dev)).await.unwrap();
+    let collateral = folder.path().join("collateral");
+    std::fs::create_dir(&collateral).unwrap();
+    let vcek = concat!(env!("CARGO_MANIFEST_DIR"), "/../verifier/testdata/snp/milan-v2-virtee/vcek.der");
+    std::fs::copy(vcek, collateral.join("chip")).unwrap();
+    let mut config = config(folder.path());
+    config.collateral.directories = vec![collateral];
+    let node = start(config).await.unwrap();
+    let held = async {
+        while node.collateral().status(SystemClock.now()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), held).await.unwrap();
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_says_which_address_of_a_service_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    make(options(folder.path(), DomainClass::Dev)).await.unwrap();
+    let mut config = config(folder.path());
+    config.collateral.kds_url = Some("kdsintf.amd.com".to_owned());
+    let refusal = refusal(start(config).await);
+    assert!(refusal.contains("collateral.kds_url") && refusal.contains("https://"), "{refusal}");
 }

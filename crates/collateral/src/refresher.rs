@@ -1,0 +1,197 @@
+//! Keeps a store fresh: the one part that does I/O.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use burgrave_types::{Clock, Random};
+use futures_util::{StreamExt, stream};
+
+use crate::directory::{Content, Directory};
+use crate::fetch::FetchError;
+use crate::schedule::{Schedule, Went};
+use crate::{Event, Kds, Pace, Pccs, Source, Store, Want};
+
+/// Fetches at the same time.
+const AT_ONCE: usize = 4;
+/// The longest rest: alarms are due at some hour, whatever the plan.
+const REST: Duration = Duration::from_secs(60);
+
+/// Where collateral comes from. Of services that have the same, the first that answers counts.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Folders.
+    pub directories: Vec<Directory>,
+    /// For TDX and SGX.
+    pub pccs: Vec<Pccs>,
+    /// For SEV-SNP.
+    pub kds: Vec<Kds>,
+}
+
+impl Sources {
+    fn has_service_for(&self, want: &Want) -> bool {
+        if matches!(want, Want::Platform(_)) { !self.pccs.is_empty() } else { !self.kds.is_empty() }
+    }
+}
+
+/// Refreshes a store from its sources until it is dropped.
+pub struct Refresher {
+    store: Arc<Store>,
+    sources: Sources,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    schedule: Schedule,
+    /// What stood in each folder when it was last offered.
+    seen: Vec<Option<Vec<(PathBuf, u64, u128)>>>,
+}
+
+impl Refresher {
+    /// A refresher that has not begun.
+    pub fn new(
+        store: Arc<Store>,
+        sources: Sources,
+        pace: Pace,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        let schedule = Schedule::new(pace, clock.now());
+        let seen = sources.directories.iter().map(|_| None).collect();
+        Self { store, sources, clock, random, schedule, seen }
+    }
+
+    /// Refreshes for ever: at its pace, and at once where evidence wants something. Dropping it ends it at any point; what was
+    /// offered before counts.
+    pub async fn run(mut self) {
+        loop {
+            let rest = self.turn().await.min(REST);
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.store.wanted() => {}
+            }
+        }
+    }
+
+    /// Does all that is due now, raises alarms, and says how long nothing else is due.
+    pub async fn turn(&mut self) -> Duration {
+        if self.schedule.folders_due(self.clock.now()) {
+            self.folders().await;
+        }
+        let mut kept = self.store.kept();
+        // Where there is no service, what is held comes from folders, which are looked at anyway.
+        kept.retain(|want| self.sources.has_service_for(want));
+        let due = self.schedule.due(&self.store.wants(), &kept, self.clock.now());
+        let (store, sources, clock) = (&*self.store, &self.sources, &*self.clock);
+        let fetches = due.into_iter().map(|want| async move {
+            let went = fetch(store, sources, &want, clock).await;
+            (want, went)
+        });
+        let done: Vec<_> = stream::iter(fetches).buffer_unordered(AT_ONCE).collect().await;
+        let now = self.clock.now();
+        for (want, went) in done {
+            self.schedule.done(&want, went, now, &*self.random);
+        }
+        self.store.alarm(now);
+        self.schedule.rest(!self.store.wants().is_empty(), now)
+    }
+
+    /// Offers what stands in folders, where anything has changed.
+    async fn folders(&mut self) {
+        for (directory, seen) in self.sources.directories.iter().zip(&mut self.seen) {
+            let (folder, before) = (directory.clone(), seen.take());
+            let (store, now) = (Arc::clone(&self.store), self.clock.now());
+            let work = move || {
+                let source = folder.source();
+                let content = match folder.list() {
+                    Ok(content) => content,
+                    Err(error) => {
+                        store.tell_once(Event::SourceFailed { source, why: format!("it cannot be listed: {error}") });
+                        return None;
+                    }
+                };
+                if before.as_ref() == Some(&content.seen) {
+                    return before;
+                }
+                store.recovered(&source);
+                let Content { files, problems, seen } = folder.read(content);
+                for why in problems {
+                    store.tell_once(Event::Refused { source: source.clone(), why });
+                }
+                store.offer_all(files.iter().map(Vec::as_slice), &source, now);
+                Some(seen)
+            };
+            // It reads files and verifies signatures, for seconds where there are thousands.
+            *seen = tokio::task::spawn_blocking(work).await.unwrap_or_default();
+        }
+    }
+}
+
+/// Asks one source after the other, until one has given what is wanted.
+async fn fetch(store: &Store, sources: &Sources, want: &Want, clock: &dyn Clock) -> Went {
+    let mut reasons = Vec::new();
+    let mut absent = true;
+    let services: Vec<Service<'_>> = match want {
+        Want::Platform(_) => sources.pccs.iter().map(Service::Pccs).collect(),
+        Want::AmdCrl(_) | Want::AmdChain { .. } | Want::Vek { .. } => sources.kds.iter().map(Service::Kds).collect(),
+    };
+    for service in &services {
+        let source = service.source();
+        match service.fetch(want).await {
+            Ok(bytes) => match store.offer(&bytes, &source, clock.now()) {
+                Ok(_) if !store.holds(want) => {
+                    let why = "it gave something else than it was asked for".to_owned();
+                    reasons.push(format!("{source}: {why}"));
+                    store.tell_once(Event::SourceFailed { source, why });
+                    absent = false;
+                }
+                Ok(_) => {
+                    store.recovered(&source);
+                    store.answered(want);
+                    return if store.is_ending(want, clock.now()) { Went::Ending } else { Went::Well };
+                }
+                Err(error) => {
+                    absent = false;
+                    reasons.push(error.to_string());
+                }
+            },
+            Err(error) => {
+                absent &= error.is_absent();
+                // A chip that the service does not know is the evidence's fault, not the service's.
+                if !(error.is_absent() && matches!(want, Want::Vek { .. })) {
+                    store.tell_once(Event::SourceFailed { source: source.clone(), why: error.to_string() });
+                }
+                reasons.push(format!("{source}: {error}"));
+            }
+        }
+    }
+    if services.is_empty() {
+        let option = if matches!(want, Want::Platform(_)) { "pccs_url" } else { "kds_url" };
+        reasons.push(format!(
+            "no service is configured for it; set `collateral.{option}`, or put it into a folder of `collateral.directories`"
+        ));
+    }
+    store.unanswered(want, &reasons.join("; "), clock.now());
+    if absent { Went::Absent } else { Went::Badly }
+}
+
+/// A service of either vendor.
+enum Service<'a> {
+    Pccs(&'a Pccs),
+    Kds(&'a Kds),
+}
+
+impl Service<'_> {
+    fn source(&self) -> Source {
+        match self {
+            Self::Pccs(pccs) => pccs.source(),
+            Self::Kds(kds) => kds.source(),
+        }
+    }
+
+    async fn fetch(&self, want: &Want) -> Result<Vec<u8>, FetchError> {
+        match (self, want) {
+            (Self::Pccs(pccs), Want::Platform(id)) => pccs.platform(*id).await,
+            (Self::Pccs(_), _) => Err(FetchError::Connection("it has nothing of AMD's".to_owned())),
+            (Self::Kds(kds), want) => kds.fetch(want).await,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The store: what is held, how it stands, and what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use burgrave_types::Timestamp;
+use burgrave_verifier::Roots;
+use burgrave_verifier::dcap::{Cache, CollateralId};
+use tokio::sync::Notify;
+
+use crate::amd::Amd;
+use crate::intel::{Intel, Window};
+use crate::piece::Piece;
+use crate::status::{Failure, Level};
+use crate::wants::{Want, Wants};
+use crate::{Event, Floors, Mark, Source, Status, Subject};
+
+/// Things that were told already and are not told again, at most.
+const TOLD: usize = 1024;
+
+/// Who is told what happens.
+pub trait Listener: Send + Sync {
+    /// Takes an event. Must not block, and must not call the store.
+    fn tell(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> Listener for F {
+    fn tell(&self, event: Event) {
+        self(event);
+    }
+}
+
+/// Collateral that roots vouch for. Share it; every method takes `&self`.
+pub struct Store {
+    pub(crate) roots: Roots,
+    listener: Arc<dyn Listener>,
+    /// What judging evidence reads.
+    pub(crate) view: ArcSwap<View>,
+    state: Mutex<State>,
+    wants: Mutex<Wants>,
+    told: Mutex<HashSet<String>>,
+    pub(crate) remembered: Mutex<HashMap<[u8; 32], Arc<Vec<Piece>>>>,
+    wanted: Notify,
+}
+
+/// What is held, as readers see it: never changed, only replaced.
+#[derive(Default)]
+pub(crate) struct View {
+    pub(crate) dcap: Arc<Cache>,
+    pub(crate) platforms: BTreeMap<CollateralId, Window>,
+    pub(crate) amd: Amd,
+    pub(crate) floors: Floors,
+}
+
+/// What is held, as writers see it.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) floors: Floors,
+    pub(crate) intel: Intel,
+    pub(crate) amd: Amd,
+    /// The history of each thing that is held or was asked for.
+    pub(crate) records: BTreeMap<Subject, Record>,
+    unusable: BTreeSet<CollateralId>,
+}
+
+/// Where something came from, and how its refreshing goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) mark: Mark,
+    pub(crate) ends: Timestamp,
+    pub(crate) source: Source,
+    pub(crate) refreshed: Timestamp,
+    failed: Option<Failure>,
+    alarmed: Level,
+}
+
+impl Record {
+    pub(crate) fn new(mark: Mark, ends: Timestamp, source: Source, now: Timestamp) -> Self {
+        Self { mark, ends, source, refreshed: now, failed: None, alarmed: Level::Current }
+    }
+
+    /// A source gave the same again.
+    pub(crate) fn seen(&mut self, now: Timestamp) {
+        self.refreshed = self.refreshed.max(now);
+        self.failed = None;
+    }
+}
+
+impl Store {
+    /// A store with nothing in it, which takes what `roots` vouch for and is not below `floors`.
+    pub fn new(roots: Roots, floors: Floors, listener: Arc<dyn Listener>) -> Self {
+        Self {
+            roots,
+            listener,
+            view: ArcSwap::from_pointee(View { floors: floors.clone(), ..View::default() }),
+            state: Mutex::new(State { floors, ..State::default() }),
+            wants: Mutex::default(),
+            told: Mutex::default(),
+            remembered: Mutex::default(),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// The floors as they are now: the caller writes them down when an [`Event::Refreshed`] says that one rose.
+    pub fn floors(&self) -> Floors {
+        self.view.load().floors.clone()
+    }
+
+    /// Raises floors to those that were seen elsewhere (at another node, say). Collateral of Intel's that is below them counts
+    /// no more; a revocation list of AMD's stays in use until a newer one comes, since without it more would pass.
+    pub fn raise(&self, floors: &Floors) {
+        let mut state = self.lock();
+        let State { floors: own, intel, records, .. } = &mut *state;
+        own.merge(floors);
+        if intel.forget_below(own) {
+            records.retain(|subject, record| {
+                let is_list_of_amd =
+                    matches!(subject, Subject::Crl { issuer } if crate::Product::of_authority(issuer).is_some());
+                is_list_of_amd || own.above(subject, &record.mark).is_none()
+            });
+        }
+        let events = self.rebuild(&mut state);
+        drop(state);
+        events.into_iter().for_each(|event| self.tell_once(event));
+    }
+
+    /// Everything that is held or wanted, and how it stands at `now`.
+    pub fn status(&self, now: Timestamp) -> Vec<Status> {
+        let state = self.lock();
+        let held = state.records.iter().map(|(subject, record)| Status {
+            subject: subject.clone(),
+            level: Level::of(record.mark.issued, record.ends, now),
+            number: subject.has_floor().then(|| record.mark.number.clone()),
+            issued: Some(record.mark.issued),
+            ends: Some(record.ends),
+            source: Some(record.source.clone()),
+            refreshed: Some(record.refreshed),
+            failed: record.failed.clone(),
+        });
+        let mut all: Vec<_> = held.collect();
+        for (want, failed) in self.wants_list().list() {
+            let Some(subject) = want.subject() else { continue };
+            if !state.records.contains_key(&subject) {
+                all.push(Status {
+                    subject,
+                    level: Level::Missing,
+                    number: None,
+                    issued: None,
+                    ends: None,
+                    source: None,
+                    refreshed: None,
+                    failed,
+                });
+            }
+        }
+        all
+    }
+
+    /// Raises the alarms that are due at `now`: each once, when something begins to end and when it has ended.
+    pub fn alarm(&self, now: Timestamp) {
+        let mut events = Vec::new();
+        for (subject, record) in &mut self.lock().records {
+            let level = Level::of(record.mark.issued, record.ends, now);
+            if level <= record.alarmed {
+                continue;
+            }
+            record.alarmed = level;
+            let (subject, ends) = (subject.clone(), record.ends);
+            events.push(if level == Level::Ending {
+                Event::Ending { subject, ends }
+            } else {
+                Event::Ended { subject, ends }
+            });
+        }
+        events.into_iter().for_each(|event| self.listener.tell(event));
+    }
+
+    /// What evidence asked for in vain, for whoever fetches.
+    pub fn wants(&self) -> Vec<Want> {
+        self.wants_list().list().into_iter().map(|(want, _)| want).collect()
+    }
+
+    /// Waits until something is wanted anew. Cancelling it loses nothing.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// What is worth asking for again: the kinds of platform and the families of which something is held.
+    pub(crate) fn kept(&self) -> Vec<Want> {
+        let state = self.lock();
+        let platforms = state.intel.ids().into_iter().map(Want::Platform);
+        platforms.chain(state.amd.products().into_iter().map(Want::AmdCrl)).collect()
+    }
+
+    /// Whether there is now what a want names.
+    pub(crate) fn holds(&self, want: &Want) -> bool {
+        let view = self.view.load();
+        let of = |name: &String, product| crate::Product::of_authority(name) == Some(product);
+        match want {
+            Want::Platform(id) => view.platforms.contains_key(id),
+            Want::AmdCrl(product) => view.amd.crls.keys().any(|issuer| of(issuer, *product)),
+            Want::AmdChain { product, vlek } => {
+                view.amd.authorities.keys().any(|name| of(name, *product) && name.contains("VLEK") == *vlek)
+            }
+            Want::Vek { id, .. } => view.amd.veks.contains_key(id),
+        }
+    }
+
+    /// Whether anything of what a want names ends soon or has ended.
+    pub(crate) fn is_ending(&self, want: &Want, now: Timestamp) -> bool {
+        let state = self.lock();
+        let subjects = state.subjects(want);
+        subjects
+            .iter()
+            .filter_map(|subject| state.records.get(subject))
+            .any(|record| Level::of(record.mark.issued, record.ends, now) != Level::Current)
+    }
+
+    /// Notes that a want was answered.
+    pub(crate) fn answered(&self, want: &Want) {
+        self.wants_list().remove(want);
+    }
+
+    /// Notes that nobody could answer a want.
+    pub(crate) fn unanswered(&self, want: &Want, why: &str, now: Timestamp) {
+        let failure = Failure { at: now, why: why.to_owned() };
+        self.wants_list().failed(want, failure.clone());
+        let mut state = self.lock();
+        for subject in state.subjects(want) {
+            if let Some(record) = state.records.get_mut(&subject) {
+                record.failed = Some(failure.clone());
+            }
+        }
+    }
+
+    pub(crate) fn want(&self, want: Want, now: Timestamp) {
+        if self.wants_list().note(want, now) {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Tells an event, once.
+    pub(crate) fn tell_once(&self, event: Event) {
+        let key = match &event {
+            Event::RolledBack { subject, found, source, .. } => format!("{source} {subject} {found}"),
+            Event::SourceFailed { source, why } | Event::Refused { source, why } => format!("{source} {why}"),
+            Event::Unusable { platform, why } => format!("{platform} {why}"),
+            Event::Refreshed { .. } | Event::Ending { .. } | Event::Ended { .. } => String::new(),
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        if key.is_empty() || told.insert(key) {
+            drop(told);
+            self.listener.tell(event);
+        }
+    }
+
+    /// Lets a failure of a source be told again, once it has answered.
+    pub(crate) fn recovered(&self, source: &Source) {
+        let prefix = format!("{source} ");
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|told| !told.starts_with(&prefix));
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wants_list(&self) -> MutexGuard<'_, Wants> {
+        self.wants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Verifies each kind's collateral anew and shows the result to readers. What cannot be used any more is told.
+    pub(crate) fn rebuild(&self, state: &mut State) -> Vec<Event> {
+        let before = self.view.load_full();
+        let mut dcap = Arc::clone(&before.dcap);
+        let mut built = state.intel.build(&self.roots, &dcap);
+        // The verifier's cache takes nothing with lower numbers and forgets nothing: where evidence's gives way to a source's, and
+        // where something became unusable, a new one begins.
+        let is_held = |id: &CollateralId| before.platforms.contains_key(id);
+        let is_lost = before.platforms.keys().any(|id| !built.get(id).is_some_and(Result::is_ok));
+        if is_lost {
+            dcap = Arc::new(Cache::new());
+            built = state.intel.build(&self.roots, &dcap);
+        }
+        let mut events = Vec::new();
+        let mut platforms = BTreeMap::new();
+        for (id, result) in built {
+            match result {
+                Ok(window) => {
+                    state.unusable.remove(&id);
+                    platforms.insert(id, window);
+                }
+                Err(why) if is_held(&id) && state.unusable.insert(id) => {
+                    let platform = format!("{}, FMSPC {}, PCK {} CA", id.tee, hex::encode(id.fmspc), id.ca);
+                    events.push(Event::Unusable { platform, why });
+                }
+                Err(_) => {}
+            }
+        }
+        self.publish(state, dcap, platforms);
+        events
+    }
+
+    fn publish(&self, state: &State, dcap: Arc<Cache>, platforms: BTreeMap<CollateralId, Window>) {
+        let view = View { dcap, platforms, amd: state.amd.clone(), floors: state.floors.clone() };
+        self.view.store(Arc::new(view));
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("held", &self.lock().records.len()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The things that a want is about, as far as they are known.
+    fn subjects(&self, want: &Want) -> Vec<Subject> {
+        match want {
+            Want::Platform(id) => {
+                let own = [Subject::TcbInfo { tee: id.tee, fmspc: id.fmspc }, Subject::QeIdentity { tee: id.tee }];
+                let lists = self.intel.crls.keys().map(|issuer| Subject::Crl { issuer: issuer.clone() });
+                own.into_iter().chain(lists).collect()
+            }
+            Want::AmdCrl(product) => {
+                let of = |issuer: &&String| crate::Product::of_authority(issuer) == Some(*product);
+                let lists = self.amd.crls.keys().filter(of);
+                lists.map(|issuer| Subject::Crl { issuer: issuer.clone() }).collect()
+            }
+            Want::AmdChain { .. } => Vec::new(),
+            Want::Vek { id, .. } => vec![id.subject()],
+        }
+    }
+}
+
+impl Want {
+    /// The thing that is missing, for people.
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Platform(id) => Some(Subject::TcbInfo { tee: id.tee, fmspc: id.fmspc }),
+            Self::AmdCrl(product) => Some(Subject::Crl { issuer: format!("CN=ARK-{product}") }),
+            Self::AmdChain { product, vlek } => {
+                Some(Subject::Authority { name: format!("CN=SEV-{}{product}", if *vlek { "VLEK-" } else { "" }) })
+            }
+            Self::Vek { id, .. } => Some(id.subject()),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The path that evidence takes: what the store has for it, and what the verdict teaches the store. Memory alone; no I/O.
+
+use std::borrow::Cow;
+use std::sync::{Arc, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use burgrave_types::{EvidencePart, Tee, Timestamp};
+use burgrave_verifier::dcap::{CollateralId, PckCa};
+use burgrave_verifier::{Certificate, Crl, Endorsement, Endorsements, Verdict, Verification};
+
+use crate::amd::{self, Asked, Product};
+use crate::intel;
+use crate::offer::RolledBack;
+use crate::piece::{self, CrlPiece, Piece};
+use crate::store::{Store, View};
+use crate::{MOST, OfferError, Source, Subject, Want};
+
+const COLLATERAL: &str = "collateral.json";
+/// Items of SEV-SNP evidence that hold the certificate itself.
+const VEK_ITEMS: [&str; 6] = ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"];
+/// Embedded collateral that is remembered, at most.
+const REMEMBERED: usize = 256;
+
+/// What evidence is judged with.
+#[derive(Clone, Debug)]
+pub struct Supply<'a> {
+    /// The evidence as it is to be judged: without what it brought that is below a floor, or that the store has better.
+    pub part: Cow<'a, EvidencePart>,
+    /// What the store adds. The caller fills in `ak_proof` and `platforms`.
+    pub endorsements: Endorsements,
+    /// What was left out since it is below a floor, for the refusal's text.
+    pub left_out: Vec<OfferError>,
+}
+
+impl Store {
+    /// What there is for a part of evidence. Takes microseconds, and never waits for a source.
+    ///
+    /// What is held is given whether or not it has ended: the verifier judges that, and an ended list refuses where none
+    /// at all might pass. Of what the evidence brings, nothing below a floor is left in.
+    pub fn supply<'a>(&self, part: &'a EvidencePart, now: Timestamp) -> Supply<'a> {
+        let mut supply =
+            Supply { part: Cow::Borrowed(part), endorsements: Endorsements::default(), left_out: Vec::new() };
+        let view = self.view.load();
+        match part.tee {
+            Tee::Tdx | Tee::Sgx => self.supply_dcap(&view, &mut supply, now),
+            Tee::Snp => supply_snp(&view, &mut supply),
+            Tee::AzVtpm => {
+                self.supply_dcap(&view, &mut supply, now);
+                supply_snp(&view, &mut supply);
+            }
+            Tee::Nitro | Tee::Tpm | Tee::Cca | Tee::NvidiaGpu | Tee::Simulated => {}
+        }
+        supply
+    }
+
+    /// Learns from a verdict on the evidence as it came: what was missing is wanted from now on, and what accepted evidence
+    /// brought serves others, as long as no source has given it.
+    pub fn judged(&self, part: &EvidencePart, verification: &Verification, now: Timestamp) {
+        if verification.verdict == Verdict::Accept {
+            self.keep_embedded(part, now);
+        }
+        let asked = amd::asked(part);
+        let failed = |names: &[&str]| {
+            verification.checks.iter().any(|check| !check.passed && check.fatal && names.contains(&check.name))
+        };
+        if failed(&["dcap.collateral.present", "dcap.collateral.validity", "dcap.crl.validity"])
+            && let Some(id) = platform(verification)
+        {
+            self.want(Want::Platform(id), now);
+        }
+        let Some(Asked { id, products }) = asked else { return };
+        if failed(&["snp.vek.present"]) && !id.vlek {
+            self.want(Want::Vek { id: id.clone(), products: products.clone() }, now);
+        }
+        let view = self.view.load();
+        for product in products {
+            let held = view.amd.crls.keys().any(|issuer| Product::of_authority(issuer) == Some(product));
+            // Wanted even where nothing was refused: a list is asked wherever one is at hand.
+            let useful = verification.verdict == Verdict::Accept && !held && self.is_of(verification, product);
+            if useful || failed(&["snp.crl.present", "snp.crl.validity"]) {
+                self.want(Want::AmdCrl(product), now);
+            }
+            if failed(&["snp.chain"]) {
+                self.want(Want::AmdChain { product, vlek: id.vlek }, now);
+            }
+        }
+    }
+
+    fn is_of(&self, verification: &Verification, product: Product) -> bool {
+        let named = verification.claims.as_ref().and_then(|claims| claims.product.as_deref());
+        named.is_some_and(|named| named.eq_ignore_ascii_case(product.as_str()))
+    }
+
+    fn supply_dcap(&self, view: &View, supply: &mut Supply<'_>, now: Timestamp) {
+        let Some(json) = supply.part.item(COLLATERAL) else {
+            supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
+            return;
+        };
+        let pieces = self.read_embedded(json);
+        if pieces.is_empty() {
+            // The verifier says what is wrong with it.
+            return;
+        }
+        let below = pieces.iter().find_map(|piece| below_floor(piece, view));
+        let is_held = id_of(&pieces).is_some_and(|id| view.platforms.get(&id).is_some_and(|held| held.holds_at(now)));
+        if below.is_some() || is_held {
+            supply.part.to_mut().items.remove(COLLATERAL);
+            supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
+            supply.left_out.extend(below);
+        }
+        // Else the evidence is judged by what it brings, all by itself: nothing of it stays in a cache that others use.
+    }
+
+    fn keep_embedded(&self, part: &EvidencePart, now: Timestamp) {
+        let view = self.view.load();
+        if let Some(json) = part.item(COLLATERAL)
+            && id_of(&self.read_embedded(json)).is_some_and(|id| !view.platforms.contains_key(&id))
+        {
+            // What it says is of no interest here: the verdict has been given.
+            drop(self.offer(json, &Source::Evidence, now));
+        }
+        if amd::asked(part).is_some_and(|asked| !view.amd.veks.contains_key(&asked.id)) {
+            let beside =
+                part.items.iter().filter(|(name, _)| is_beside_report(name)).map(|(_, bytes)| bytes.as_slice());
+            let files: Vec<&[u8]> =
+                beside.filter(|bytes| !matches!(Endorsement::read(bytes), Endorsement::Other)).collect();
+            drop(self.offer_all(files, &Source::Evidence, now));
+        }
+    }
+
+    /// Reads embedded collateral, and remembers it by its digest: the same comes with each renewal.
+    fn read_embedded(&self, json: &[u8]) -> Arc<Vec<Piece>> {
+        if json.len() > MOST {
+            return Arc::default();
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(digest(&SHA256, json).as_ref());
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pieces) = remembered.get(&key) {
+            return Arc::clone(pieces);
+        }
+        drop(remembered);
+        let pieces = Arc::new(piece::read(json).unwrap_or_default());
+        remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(key, Arc::clone(&pieces));
+        pieces
+    }
+}
+
+fn supply_snp(view: &View, supply: &mut Supply<'_>) {
+    let Some(asked) = amd::asked(&supply.part) else { return };
+    let lists =
+        view.amd.crls.iter().filter(|(issuer, _)| {
+            Product::of_authority(issuer).is_none_or(|product| asked.products.contains(&product))
+        });
+    supply.endorsements.crls = lists.map(|(_, list)| list.parsed.clone()).collect::<Vec<Crl>>();
+    let certificates: Vec<Certificate> = view.amd.endorse(&asked);
+    supply.endorsements.certificates = certificates;
+    // Lists among the items count like those of the store, so an old one must not be the only one.
+    let old = supply.part.items.iter().filter(|(name, _)| is_beside_report(name)).filter_map(|(name, bytes)| {
+        let Endorsement::Crl(list) = Endorsement::read(bytes) else { return None };
+        let piece = Piece::Crl(Arc::new(CrlPiece::of(*list)?));
+        Some((name.clone(), below_floor(&piece, view)?))
+    });
+    for (name, below) in old.collect::<Vec<_>>() {
+        supply.part.to_mut().items.remove(&name);
+        supply.left_out.push(below);
+    }
+}
+
+/// Whether an item is neither the report nor another structure of known name: certificates and lists may stand there.
+fn is_beside_report(name: &str) -> bool {
+    VEK_ITEMS.contains(&name)
+        || !matches!(
+            name,
+            "report.bin"
+                | "hcl-report.bin"
+                | "quote.bin"
+                | "quote.msg"
+                | "quote.sig"
+                | "pcrs-sha256.json"
+                | "pcrs.json"
+                | COLLATERAL
+        )
+}
+
+fn below_floor(piece: &Piece, view: &View) -> Option<OfferError> {
+    let (subject, mark) = match piece {
+        Piece::Signed(signed) => (signed.subject.clone(), &signed.mark),
+        Piece::Crl(list) => (list.subject(), &list.mark),
+        Piece::Chain(_) => return None,
+    };
+    let floor = view.floors.above(&subject, mark)?.clone();
+    let (found, from) = (mark.clone(), Source::Evidence);
+    Some(OfferError::RolledBack(Box::new(RolledBack { subject, found, floor, from })))
+}
+
+/// Which kind of platform embedded collateral is for.
+fn id_of(pieces: &[Piece]) -> Option<CollateralId> {
+    let (tee, fmspc) = pieces.iter().find_map(|piece| match piece {
+        Piece::Signed(signed) => match signed.subject {
+            Subject::TcbInfo { tee, fmspc } => Some((tee, fmspc)),
+            _ => None,
+        },
+        Piece::Crl(_) | Piece::Chain(_) => None,
+    })?;
+    let ca = pieces.iter().find_map(intel::authority_of)?;
+    Some(CollateralId { tee, fmspc, ca })
+}
+
+/// Which kind of platform a quote is of, by the verifier's reading of it.
+fn platform(verification: &Verification) -> Option<CollateralId> {
+    let raw = verification.raw.get("hardware").unwrap_or(&verification.raw);
+    let text = |name: &str| raw.get(name).and_then(serde_json::Value::as_str);
+    let mut fmspc = [0; 6];
+    hex::decode_to_slice(text("fmspc")?, &mut fmspc).ok()?;
+    let ca = match text("pck_ca")? {
+        "processor" => PckCa::Processor,
+        "platform" => PckCa::Platform,
+        _ => return None,
+    };
+    let tee = match verification.tee {
+        Tee::AzVtpm => Tee::Tdx,
+        tee => tee,
+    };
+    Some(CollateralId { tee, fmspc, ca })
+}

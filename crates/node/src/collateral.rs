@@ -1,0 +1,141 @@
+//! Vendors' collateral: from the configuration to a store and what keeps it fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use burgrave_collateral::{BaseUrl, Directory, Event, Floors, Http, Kds, Pace, Pccs, Refresher, Sources, Store};
+use burgrave_types::{Clock, Random};
+use burgrave_verifier::Roots;
+
+use crate::config::CollateralConfig;
+
+/// A store under `roots`, and its refresher where any source is configured. Reads the file of authorities.
+pub(crate) fn open(
+    config: &CollateralConfig,
+    roots: &Roots,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<(Arc<Store>, Option<Refresher>)> {
+    let store = Arc::new(Store::new(roots.clone(), Floors::default(), Arc::new(log)));
+    let sources = sources(config)?;
+    if sources.directories.is_empty() && sources.pccs.is_empty() && sources.kds.is_empty() {
+        return Ok((store, None));
+    }
+    let mut pace = Pace::default();
+    if let Some(minutes) = config.refresh_minutes {
+        pace.interval = Duration::from_secs(u64::from(minutes.get()) * 60);
+    }
+    let refresher = Refresher::new(Arc::clone(&store), sources, pace, clock, random);
+    Ok((store, Some(refresher)))
+}
+
+fn sources(config: &CollateralConfig) -> Result<Sources> {
+    let pccs = address("pccs_url", config.pccs_url.as_deref())?;
+    let kds = address("kds_url", config.kds_url.as_deref())?;
+    let root_crl = config.root_crl_url.as_deref().map(root_crl).transpose()?;
+    if root_crl.is_some() && pccs.is_none() {
+        anyhow::bail!("`collateral.root_crl_url` is for the service of `collateral.pccs_url`, which is missing");
+    }
+    let hosts = [pccs.as_ref(), kds.as_ref(), root_crl.as_ref().map(|(host, _)| host)];
+    let http = client(config, hosts.into_iter().flatten().any(BaseUrl::is_https))?;
+    let pccs = pccs.map(|base| {
+        let pccs = Pccs::new(http.clone(), base);
+        match root_crl {
+            Some((host, path)) => pccs.with_root_crl(host, path),
+            None => pccs,
+        }
+    });
+    Ok(Sources {
+        directories: config.directories.iter().map(Directory::new).collect(),
+        pccs: pccs.into_iter().collect(),
+        kds: kds.map(|base| Kds::new(http, base)).into_iter().collect(),
+    })
+}
+
+fn client(config: &CollateralConfig, tls: bool) -> Result<Http> {
+    let client = match &config.ca_file {
+        Some(path) => {
+            let pem = std::fs::read(path)
+                .with_context(|| format!("`collateral.ca_file`: `{}` cannot be read", path.display()))?;
+            Http::with_authorities(&pem, Http::TIMEOUT)
+        }
+        None if tls => Http::with_system_authorities(Http::TIMEOUT),
+        None => Ok(Http::plain(Http::TIMEOUT)),
+    };
+    client.context("the services of `collateral` cannot be known over TLS")
+}
+
+fn address(option: &str, text: Option<&str>) -> Result<Option<BaseUrl>> {
+    text.map(str::parse).transpose().with_context(|| format!("`collateral.{option}`"))
+}
+
+/// The address of one file, as host and path.
+fn root_crl(text: &str) -> Result<(BaseUrl, String)> {
+    let split = || {
+        let (scheme, rest) = text.split_once("://")?;
+        let (host, path) = rest.split_once('/')?;
+        Some((format!("{scheme}://{host}"), format!("/{path}")))
+    };
+    let (host, path) = split().with_context(|| format!("`collateral.root_crl_url`: `{text}` names no file"))?;
+    Ok((host.parse().context("`collateral.root_crl_url`")?, path))
+}
+
+/// What happens to collateral, in the log.
+fn log(event: Event) {
+    match event {
+        Event::Refreshed { subject, mark, ends, source, .. } => {
+            tracing::info!(%subject, %mark, %ends, %source, "collateral was refreshed");
+        }
+        Event::Ending { subject, ends } => {
+            tracing::warn!(%subject, %ends, "collateral ends soon, and no source has given a newer one");
+        }
+        Event::Ended { subject, ends } => {
+            tracing::error!(%subject, %ends, "collateral has ended: evidence that needs it is refused");
+        }
+        Event::RolledBack { subject, found, floor, source } => {
+            tracing::error!(%subject, %found, %floor, %source, "a source gave older collateral than was seen before");
+        }
+        Event::SourceFailed { source, why } => tracing::warn!(%source, why, "a source of collateral failed"),
+        Event::Refused { source, why } => tracing::warn!(%source, why, "collateral was not taken"),
+        Event::Unusable { platform, why } => tracing::error!(platform, why, "collateral is of no use any more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> CollateralConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn without_options_nothing_is_fetched() {
+        let sources = sources(&config("")).unwrap();
+        assert!(sources.directories.is_empty() && sources.pccs.is_empty() && sources.kds.is_empty());
+    }
+
+    #[test]
+    fn every_source_can_be_configured() {
+        let text = "directories = [\"/srv/collateral\"]\npccs_url = \"http://127.0.0.1:8081\"\nkds_url = \"http://[::1]/amd\"\n\
+                    root_crl_url = \"http://127.0.0.1/root.der\"\nrefresh_minutes = 90";
+        let sources = sources(&config(text)).unwrap();
+        assert_eq!((sources.directories.len(), sources.pccs.len(), sources.kds.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn what_is_no_address_is_named_with_its_option() {
+        for (text, said) in [
+            ("pccs_url = \"pccs.example.com\"", "collateral.pccs_url"),
+            ("kds_url = \"ftp://example.com\"", "collateral.kds_url"),
+            ("root_crl_url = \"http://example.com/a\"", "collateral.pccs_url"),
+            ("pccs_url = \"http://h\"\nroot_crl_url = \"http://example.com\"", "collateral.root_crl_url"),
+            ("kds_url = \"https://h\"\nca_file = \"/nowhere\"", "collateral.ca_file"),
+        ] {
+            let error = format!("{:#}", sources(&config(text)).unwrap_err());
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        assert!(toml::from_str::<CollateralConfig>("refresh_minutes = 0").is_err());
+    }
+}
