@@ -6,14 +6,14 @@ use burgrave_verifier::{Verdict, Verification};
 use super::tpm::Pcrs;
 use super::{AT, cause, found, length, machine, sha1, sha256};
 
-const NO_ACTION: u32 = 3;
-const SEPARATOR: u32 = 4;
+pub(crate) const NO_ACTION: u32 = 3;
+pub(crate) const SEPARATOR: u32 = 4;
 const IPL: u32 = 0x0d;
-const VARIABLE: u32 = 0x8000_0001;
-const PROGRAM: u32 = 0x8000_0003;
+pub(crate) const VARIABLE: u32 = 0x8000_0001;
+pub(crate) const PROGRAM: u32 = 0x8000_0003;
 const ACTION: u32 = 0x8000_0007;
 
-/// A crypto-agile log with SHA-1 and SHA-256 digests, and what it extends.
+/// A crypto-agile log with SHA-1 and SHA-256 digests of a TPM's PCRs, and what it extends.
 #[derive(Clone)]
 pub(crate) struct Log {
     pub(crate) bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let header =
             [b"Spec ID Event03\0".as_slice(), &[0, 0, 0, 0, 0, 2, 0, 2, 2, 0, 0, 0, 4, 0, 20, 0, 0x0b, 0, 32, 0, 0]]
                 .concat();
@@ -31,7 +31,7 @@ impl Log {
     }
 
     /// An event whose digest is that of `measured` and whose data are `told`.
-    fn event(mut self, pcr: u8, kind: u32, measured: &[u8], told: &[u8]) -> Self {
+    pub(crate) fn event(mut self, pcr: u8, kind: u32, measured: &[u8], told: &[u8]) -> Self {
         self = self.told(pcr, kind, &sha1(measured), &sha256(measured), told);
         self.extended(pcr, &sha256(measured))
     }
@@ -79,7 +79,7 @@ impl Log {
 }
 
 /// `UEFI_VARIABLE_DATA` of the variable `SecureBoot`.
-fn secure_boot(value: u8) -> Vec<u8> {
+pub(crate) fn secure_boot(value: u8) -> Vec<u8> {
     let global = hex::decode("61dfe48bca93d211aa0d00e098032b8c").unwrap();
     let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
     [&global[..], &10u64.to_le_bytes(), &1u64.to_le_bytes(), &name, &[value]].concat()
