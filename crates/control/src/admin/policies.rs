@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use burgrave_policy::{Conditions, ResourceSelector, STANDING, Selector, SimpleRule, Tier, ValidPolicy, validate};
+use burgrave_policy::{ResourceSelector, STANDING, Selector, SimpleRule, Tier, ValidPolicy, validate};
 use burgrave_types::{Operation, PolicyId, Problem, ProblemCode, Revision, Segment, Timestamp};
 
 use super::{if_match, not_found, of_tier, page};
@@ -10,7 +10,7 @@ use crate::commit::{Change, Committed};
 use crate::records::{Entry, PolicyRecord};
 use crate::revocation::Ending;
 use crate::view::View;
-use crate::{AdminIdentity, Control, NewPolicy, NewRule, Page, Paged, PolicyView, RuleEffect, SimplePermit};
+use crate::{AdminIdentity, Control, NewPolicy, NewRule, Page, Paged, PolicyView, RuleEffect};
 
 impl Control {
     /// Stores a policy. When this returns, decisions are made under it, and channels that it no longer allows are cut.
@@ -119,22 +119,10 @@ impl Control {
         checked(policy).map(drop)
     }
 
-    /// Stores a simple permit, as the one canonical Cedar policy that says it. The same twice is one policy.
+    /// Stores a simple rule in words. The same rule twice is one policy.
     ///
     /// # Errors
-    /// As [`Control::create_policy`], for a rule that makes no sense too.
-    pub async fn allow(&self, admin: &AdminIdentity, rule: SimplePermit) -> Result<PolicyView, Problem> {
-        let when = Conditions { peer: rule.peer.map(Selector::Enclave), ..Conditions::default() };
-        let on = ResourceSelector::One(rule.resource);
-        let who = Selector::Enclave(rule.enclave);
-        let rule = SimpleRule::new(burgrave_policy::RuleEffect::Allow, who, rule.operations, on, when)?;
-        self.store_rule(admin, &rule, String::new()).await
-    }
-
-    /// Stores a simple rule in words. As [`Control::allow`].
-    ///
-    /// # Errors
-    /// As there.
+    /// As [`Control::create_policy`].
     pub async fn create_rule(&self, admin: &AdminIdentity, new: NewRule) -> Result<PolicyView, Problem> {
         let effect = match new.effect {
             RuleEffect::Allow => burgrave_policy::RuleEffect::Allow,

@@ -9,7 +9,7 @@ use burgrave_agent::{Agent, AgentConfig};
 use burgrave_attester::SimulatedAttester;
 use burgrave_audit::MemoryAudit;
 use burgrave_control::{
-    AdminIdentity, Control, LinkDirectory, NewEnclave, NewKey, NewRelease, Page, Parts, SimplePermit,
+    AdminIdentity, Control, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Page, Parts, RuleEffect,
 };
 use burgrave_edge::link::{LinkHub, LinkLimits, LinkParts, LinkServer, Listener, RelayTap};
 use burgrave_hsm::{SoftwareToken, Token, Unlock};
@@ -172,13 +172,11 @@ impl World {
     }
 
     pub(crate) async fn permit(&self, enclave: &str, operations: &[Operation], resource: &str, peer: Option<&str>) {
-        let rule = SimplePermit {
-            enclave: enclave.parse().unwrap(),
-            operations: operations.to_vec(),
-            resource: resource.parse().unwrap(),
-            peer: peer.map(|peer| peer.parse().unwrap()),
-        };
-        self.control.allow(&root_admin(), rule).await.unwrap();
+        let operations = operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let with = peer.map(|peer| format!(" peer={peer}")).unwrap_or_default();
+        let rule = format!("{enclave} {operations} {resource}{with}");
+        let rule = NewRule { effect: RuleEffect::Allow, rule, description: String::new() };
+        self.control.create_rule(&root_admin(), rule).await.unwrap();
     }
 
     /// Allows channels from one enclave to another.

@@ -2,8 +2,7 @@
 
 use crate::claims::HexBytes;
 use crate::{
-    EnclaveName, InstanceId, KeyIdentity, Operation, ReleaseState, ResourceId, Revision, Segment, Tee,
-    claims::ReferenceValue,
+    EnclaveName, InstanceId, KeyIdentity, ReleaseState, ResourceId, Revision, Segment, Tee, claims::ReferenceValue,
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,21 +122,6 @@ pub struct NewPolicy {
     /// What it is for, in a line.
     #[serde(default)]
     pub description: String,
-}
-
-/// A simple rule: `enclave` may do `operations` on `resource`, with `peer` where these are `send` or `receive`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SimplePermit {
-    /// Who.
-    pub enclave: EnclaveName,
-    /// What.
-    pub operations: Vec<Operation>,
-    /// On what.
-    pub resource: ResourceId,
-    /// With whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peer: Option<EnclaveName>,
 }
 
 /// A simple rule in words, stored as the one canonical Cedar policy that says it.

@@ -11,7 +11,7 @@ mod view;
 
 pub use admin::{
     AdminIdentity, EnclaveChange, InstanceFilter, NewEnclave, NewKey, NewPolicy, NewRelease, NewRule, Page, Paged,
-    RuleEffect, SimplePermit, Subject,
+    RuleEffect, Subject,
 };
 pub use answer::{
     Advice, Can, CanCase, DecisionFilter, DecisionView, DomainInfo, Event, Health, Residual, Revoked, Rotation,
