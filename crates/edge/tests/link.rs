@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use burgrave_agent::{Agent, AgentState, ChannelStream, Notice};
 use burgrave_types::{GenesisHash, Operation, Problem, ProblemCode, ResourceId};
-use common::{Ahead, STORAGE, World, within};
+use common::{Ahead, Network, STORAGE, World, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const API: &str = "payments/api";
@@ -267,6 +267,30 @@ async fn what_a_policy_change_takes_away_is_told_and_refused() {
     let refused = within(agent.decrypt(&ciphertext, b"")).await.unwrap_err();
     assert_eq!(refused.code, ProblemCode::PolicyDenied);
     assert!(refused.decision_id.is_some(), "{refused:?}");
+    let Notice::Lost { lost, .. } = within(notices.recv()).await.unwrap() else { panic!("another notice") };
+    assert!(lost.contains(&(Operation::Decrypt, storage())), "{lost:?}");
+    assert_eq!(agent.status().attestations, 1);
+}
+
+#[tokio::test]
+async fn what_was_taken_away_while_an_agent_had_no_link_is_told_when_it_is_back() {
+    let world = World::new().await;
+    let network = Network::before(&world).await;
+    world.register(API, "api-1").await;
+    let agent = World::agent_at(&network.address, world.genesis(), API, "api-1");
+    let instance = within(agent.wait_attested()).await.unwrap().instance.unwrap();
+    let ciphertext = within(agent.encrypt(&storage(), b"", b"x")).await.unwrap();
+    within(agent.decrypt(&ciphertext, b"")).await.unwrap();
+    network.up.send_replace(false);
+    within(async {
+        while world.is_linked(instance) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut notices = agent.notices();
+    world.forbid("\"decrypt\"").await;
+    network.up.send_replace(true);
     let Notice::Lost { lost, .. } = within(notices.recv()).await.unwrap() else { panic!("another notice") };
     assert!(lost.contains(&(Operation::Decrypt, storage())), "{lost:?}");
     assert_eq!(agent.status().attestations, 1);

@@ -93,7 +93,7 @@ impl Shared {
         let control = &self.server.control;
         match step {
             Attesting::Evidence(request) => match control.attest(attest_request(request, &self.binding)?).await? {
-                AttestStep::Attested(attested) => Ok(self.admitted(*attested)),
+                AttestStep::Attested(attested) => self.admitted(*attested),
                 AttestStep::Activate(activation) => Ok(wire::Activation {
                     id_object: activation.id_object,
                     encrypted_secret: activation.encrypted_secret,
@@ -104,14 +104,14 @@ impl Shared {
             Attesting::Activation(request) => {
                 let secret = Zeroizing::new(request.secret);
                 let attested = control.activate(&request.ticket, &secret, &self.binding).await?;
-                Ok(self.admitted(attested))
+                self.admitted(attested)
             }
         }
     }
 
-    fn admitted(&self, attested: Attested) -> wire::Response {
-        self.attested(attested.instance);
-        wire::Attested {
+    fn admitted(&self, attested: Attested) -> Result<wire::Response, Problem> {
+        self.attested(attested.instance)?;
+        Ok(wire::Attested {
             instance: attested.instance.as_bytes().to_vec(),
             svid: attested.svid_chain,
             result: attested.attestation_result,
@@ -120,7 +120,7 @@ impl Shared {
             sealed_instance_key: attested.sealed_instance_key.unwrap_or_default(),
             revision: attested.revision.0,
         }
-        .into()
+        .into())
     }
 }
 

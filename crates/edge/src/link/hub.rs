@@ -1,6 +1,6 @@
 //! Who is connected, and which channel runs between whom: the hands that `control` cuts and tells with.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use burgrave_control::{LinkDirectory, Notice, OpenedChannel};
@@ -10,9 +10,6 @@ use burgrave_types::{ChannelId, InstanceId, Problem, ProblemCode};
 use super::lock;
 use super::peer::{Busy, Peer};
 use super::route::{End, Route, Side};
-
-/// Cuts of channels that were not there yet, remembered for the moment between `control`'s grant and the route.
-const EARLY_CUTS: usize = 4096;
 
 /// Entries of a revision notice that go into one PUSH; each is at most some 600 bytes.
 const LOST_PER_PUSH: usize = 64;
@@ -37,7 +34,6 @@ struct State {
     peers: HashMap<u64, Arc<Peer>>,
     instances: HashMap<InstanceId, Arc<Peer>>,
     routes: HashMap<ChannelId, Arc<Route>>,
-    early_cuts: VecDeque<(ChannelId, Problem)>,
 }
 
 impl LinkHub {
@@ -93,22 +89,27 @@ impl LinkHub {
         }
     }
 
-    /// The connection is gone.
-    pub(super) fn disconnected(&self, peer: &Arc<Peer>, instance: Option<InstanceId>) {
+    /// The connection is another instance's from now on.
+    pub(super) fn unbind(&self, instance: InstanceId, peer: &Arc<Peer>) {
         let mut state = lock(&self.state);
-        state.peers.remove(&peer.id);
-        if let Some(instance) = instance
-            && state.instances.get(&instance).is_some_and(|known| known.id == peer.id)
-        {
+        if state.instances.get(&instance).is_some_and(|known| known.id == peer.id) {
             state.instances.remove(&instance);
         }
-        drop(state);
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&self, peer: &Arc<Peer>, instance: Option<InstanceId>) {
+        lock(&self.state).peers.remove(&peer.id);
+        if let Some(instance) = instance {
+            self.unbind(instance, peer);
+        }
         let reason = Problem::new(ProblemCode::PeerUnavailable, "the link of a side of the channel ended")
             .with_fix("open a new channel");
         self.cut_all(peer, peer.channels(), &reason);
     }
 
-    /// Opens the route of a granted channel: answers the initiator's request and offers the channel to the acceptor.
+    /// Opens the route of a granted channel: answers the initiator's request and offers the channel to the acceptor. `is_live`
+    /// says whether `control` still has the channel.
     ///
     /// # Errors
     /// Why it cannot be; then nothing of it is left, and `control` must be told that the channel is closed.
@@ -118,6 +119,7 @@ impl LinkHub {
         initiator: &Arc<Peer>,
         stream: u32,
         most: usize,
+        is_live: impl FnOnce() -> bool,
     ) -> Result<(), Problem> {
         let acceptor = lock(&self.state).instances.get(&opened.acceptor).cloned();
         let acceptor = acceptor.filter(|peer| !peer.has_ended()).ok_or_else(peer_left)?;
@@ -135,15 +137,14 @@ impl LinkHub {
                 return Err(refusal(busy, most, side));
             }
         }
-        let mut state = lock(&self.state);
-        let early = state.early_cuts.iter().position(|(channel, _)| *channel == opened.channel);
-        if let Some((_, reason)) = early.and_then(|at| state.early_cuts.remove(at)) {
-            drop(state);
+        lock(&self.state).routes.insert(opened.channel, Arc::clone(&route));
+        // INVARIANT: asked once a cut finds the route. One that came before found nothing, and is seen here.
+        if !is_live() {
+            let reason = Problem::new(ProblemCode::ChannelCut, "the channel was cut while it was being opened")
+                .with_fix("try again: the answer then says whether it is allowed");
             self.drop_route(&route, &reason);
             return Err(reason);
         }
-        state.routes.insert(opened.channel, Arc::clone(&route));
-        drop(state);
         let offer = |secret: &[u8]| wire::ChannelOffer {
             channel: opened.channel.as_bytes().to_vec(),
             grant: opened.grant.clone(),
@@ -205,16 +206,11 @@ impl LinkDirectory for LinkHub {
     }
 
     fn cut(&self, channel: ChannelId, reason: &Problem) {
-        let mut state = lock(&self.state);
-        let Some(route) = state.routes.remove(&channel) else {
-            if state.early_cuts.len() >= EARLY_CUTS {
-                state.early_cuts.pop_front();
-            }
-            state.early_cuts.push_back((channel, reason.clone()));
-            return;
-        };
-        drop(state);
-        route.cut(reason);
+        // Where there is no route yet, who makes it asks whether the channel is live.
+        let route = lock(&self.state).routes.remove(&channel);
+        if let Some(route) = route {
+            route.cut(reason);
+        }
     }
 
     fn notify(&self, instance: InstanceId, notice: Notice) {
@@ -325,15 +321,38 @@ mod tests {
         let (hub, a, b) = hub();
         let opened = opened(7);
         hub.cut(opened.channel, &reason());
-        assert_eq!(hub.open(&opened, &a, 1, 4), Err(reason()));
+        // However many others are cut meanwhile.
+        for n in 0..10_000u128 {
+            hub.cut(ChannelId::from_bytes(n.to_be_bytes()), &reason());
+        }
+        let asked = std::cell::Cell::new(false);
+        let refused = hub.open(&opened, &a, 1, 4, || {
+            asked.set(true);
+            assert!(lock(&hub.state).routes.contains_key(&opened.channel), "a cut from here on finds the route");
+            false
+        });
+        assert_eq!(refused.unwrap_err().code, ProblemCode::ChannelCut);
+        assert!(asked.get() && lock(&hub.state).routes.is_empty());
         assert!(a.channel(1).is_none() && b.channels().is_empty());
+        assert!(!kinds(&b).contains(&FrameType::Open));
+    }
+
+    #[test]
+    fn a_cut_between_the_route_and_its_offer_holds() {
+        let (hub, a, b) = hub();
+        let opened = opened(7);
+        let refused = hub.open(&opened, &a, 1, 4, || {
+            hub.cut(opened.channel, &reason());
+            true
+        });
+        assert!(refused.is_err() && a.channel(1).is_none() && b.channels().is_empty());
         assert!(!kinds(&b).contains(&FrameType::Open));
     }
 
     #[test]
     fn a_newer_link_of_an_instance_ends_the_older_with_its_channels() {
         let (hub, a, b) = hub();
-        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.open(&opened(7), &a, 1, 4, || true).unwrap();
         assert_eq!((kinds(&a), kinds(&b)), (vec![FrameType::Response], vec![FrameType::Open]));
         let newer = hub.connect(4);
         hub.bind(instance(1), &newer);
@@ -357,31 +376,31 @@ mod tests {
     #[test]
     fn a_disconnected_instance_is_gone_when_the_call_returns() {
         let (hub, a, b) = hub();
-        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.open(&opened(7), &a, 1, 4, || true).unwrap();
         hub.disconnect(instance(2), &reason());
         assert!(!hub.is_linked(instance(2)) && b.has_ended());
         assert!(kinds(&a).contains(&FrameType::Cut));
-        assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
+        assert_eq!(hub.open(&opened(8), &a, 3, 4, || true).unwrap_err().code, ProblemCode::PeerUnavailable);
     }
 
     #[test]
     fn where_all_links_end_nothing_is_relayed_when_the_call_returns() {
         let (hub, a, b) = hub();
         let stranger = hub.connect(4);
-        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.open(&opened(7), &a, 1, 4, || true).unwrap();
         let directory: &dyn LinkDirectory = &*hub;
         directory.end_all(&reason());
         assert!(a.has_ended() && b.has_ended() && stranger.has_ended());
         assert!(a.channel(1).is_none() && b.channels().is_empty() && lock(&hub.state).routes.is_empty());
         assert!(!hub.is_linked(instance(1)));
-        assert_eq!(hub.open(&opened(8), &a, 3, 4).unwrap_err().code, ProblemCode::PeerUnavailable);
+        assert_eq!(hub.open(&opened(8), &a, 3, 4, || true).unwrap_err().code, ProblemCode::PeerUnavailable);
     }
 
     #[test]
     fn a_channel_that_was_closed_is_cut_with_the_instance_until_its_last_bytes_are_gone() {
         for ended in [instance(1), instance(2)] {
             let (hub, a, b) = hub();
-            hub.open(&opened(7), &a, 1, 4).unwrap();
+            hub.open(&opened(7), &a, 1, 4, || true).unwrap();
             let (route, side) = a.channel(1).unwrap();
             route.data(side, vec![1; 100].into(), None).unwrap();
             assert!(!hub.close_route(&route, side));
@@ -394,7 +413,7 @@ mod tests {
     #[test]
     fn what_an_agent_sent_before_it_closed_and_left_arrives_and_the_channel_is_over_then() {
         let (hub, a, b) = hub();
-        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.open(&opened(7), &a, 1, 4, || true).unwrap();
         let (route, side) = a.channel(1).unwrap();
         route.data(side, vec![1; 100].into(), None).unwrap();
         hub.close_route(&route, side);
@@ -412,7 +431,7 @@ mod tests {
         let (hub, a, b) = hub();
         let mut cycles = 0;
         let refused = loop {
-            if let Err(problem) = hub.open(&OpenedChannel { grant: vec![0; 8000], ..opened(7) }, &a, 1, 4) {
+            if let Err(problem) = hub.open(&OpenedChannel { grant: vec![0; 8000], ..opened(7) }, &a, 1, 4, || true) {
                 break problem;
             }
             hub.cut(opened(7).channel, &reason());
@@ -423,16 +442,16 @@ mod tests {
         assert_eq!(refused.code, ProblemCode::PeerUnavailable);
         assert!(!b.has_ended() && a.channels().is_empty());
         kinds(&b);
-        hub.open(&opened(7), &a, 1, 4).unwrap();
+        hub.open(&opened(7), &a, 1, 4, || true).unwrap();
     }
 
     #[test]
     fn channels_beyond_the_limit_are_refused() {
         let (hub, a, _b) = hub();
-        hub.open(&opened(7), &a, 1, 1).unwrap();
-        assert_eq!(hub.open(&opened(8), &a, 3, 1).unwrap_err().code, ProblemCode::Limit);
+        hub.open(&opened(7), &a, 1, 1, || true).unwrap();
+        assert_eq!(hub.open(&opened(8), &a, 3, 1, || true).unwrap_err().code, ProblemCode::Limit);
         hub.cut(opened(7).channel, &reason());
-        hub.open(&opened(8), &a, 3, 1).unwrap();
+        hub.open(&opened(8), &a, 3, 1, || true).unwrap();
     }
 
     #[test]

@@ -34,9 +34,21 @@ impl Shared {
     }
 
     /// The instance is behind this connection from now on.
-    pub(super) fn attested(&self, instance: InstanceId) {
-        *lock(&self.instance) = Some(instance);
-        self.server.hub.bind(instance, &self.link);
+    ///
+    /// # Errors
+    /// Why it is not: its access was ended between what `control` said of it and the moment that it could be found here. Then
+    /// the connection is ended.
+    pub(super) fn attested(&self, instance: InstanceId) -> Result<(), Problem> {
+        let hub = &self.server.hub;
+        let before = lock(&self.instance).replace(instance);
+        match before {
+            // Found here already: what ended it since has ended the connection.
+            Some(before) if before == instance => return Ok(()),
+            Some(before) => hub.unbind(before, &self.link),
+            None => {}
+        }
+        hub.bind(instance, &self.link);
+        self.server.control.linked(instance)
     }
 
     /// Answers at once what needs no waiting, and the rest from a task of its own.
@@ -128,9 +140,10 @@ impl Shared {
         let instance = self.required()?;
         let peer = enclave(&asked.peer)?;
         let opened = self.server.control.open_channel(instance, &peer).await?;
-        let most = self.server.limits.channels;
-        self.server.hub.open(&opened, &self.link, stream, most).inspect_err(|problem| {
-            self.server.control.channel_closed(opened.channel, &problem.detail);
+        let (most, control) = (self.server.limits.channels, &self.server.control);
+        let is_live = || control.is_live(opened.channel);
+        self.server.hub.open(&opened, &self.link, stream, most, is_live).inspect_err(|problem| {
+            control.channel_closed(opened.channel, &problem.detail);
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use burgrave_control::LinkBinding;
+use burgrave_control::{LinkBinding, Resumed};
 use burgrave_identity::VerifiedIdentity;
 use burgrave_identity::tls::LinkPeer;
 use burgrave_protocol::frame::{Frame, FrameType};
@@ -55,12 +55,22 @@ impl Session {
     /// Answers HELLO; a peer with a live SVID gets its standing back.
     ///
     /// # Errors
-    /// Why the link ends: the node is behind the agent, or the instance was revoked.
+    /// Why the link ends: the node is behind the agent, or the instance's access was ended.
     pub(super) fn welcome(&self, hello: &wire::Hello) -> Result<(), Problem> {
         let server = &self.shared.server;
+        let revision = server.control.revision().0;
+        if revision < hello.revision {
+            let detail = format!(
+                "this node is at revision {revision}, and the agent has seen revision {}; it does not serve",
+                hello.revision
+            );
+            return Err(Problem::new(ProblemCode::Unavailable, detail)
+                .with_fix("use another node; the operator checks this one's store"));
+        }
         let mut ack = wire::HelloAck {
             version: VERSION,
             node: server.node.to_string(),
+            revision,
             limits: Some(wire::Limits {
                 requests: to_u32(server.limits.requests),
                 channels: to_u32(server.limits.channels),
@@ -69,30 +79,30 @@ impl Session {
             }),
             ..wire::HelloAck::default()
         };
-        if let Some(identity) = &self.resumes {
-            match server.control.resume(identity) {
-                Ok(resumed) if matches!(resumed.standing, Standing::Fresh { .. }) => {
-                    ack.revision = resumed.revision.0;
-                    ack.instance = resumed.instance.as_bytes().to_vec();
-                    ack.until = resumed.until.unix_millis();
-                    ack.interval = millis(resumed.interval);
-                    self.shared.attested(resumed.instance);
-                }
-                Ok(_) => {}
-                Err(problem) if problem.code == ProblemCode::Revoked => return Err(problem),
-                Err(problem) => tracing::info!(%problem, peer = %identity.spiffe_id, "a link must attest anew"),
+        let resumed = self.resumed()?;
+        if let Some(resumed) = &resumed {
+            ack.revision = resumed.revision.0;
+            ack.instance = resumed.instance.as_bytes().to_vec();
+            ack.until = resumed.until.unix_millis();
+            ack.interval = millis(resumed.interval);
+        }
+        // Before the instance can be found here: what is pushed to it comes after.
+        self.shared.link.control(FrameType::Hello, 0, &prost::Message::encode_to_vec(&ack));
+        resumed.map_or(Ok(()), |resumed| self.shared.attested(resumed.instance))
+    }
+
+    /// The standing that the peer still has, where it comes with an SVID.
+    fn resumed(&self) -> Result<Option<Resumed>, Problem> {
+        let Some(identity) = &self.resumes else { return Ok(None) };
+        match self.shared.server.control.resume(identity) {
+            Ok(resumed) if matches!(resumed.standing, Standing::Fresh { .. }) => Ok(Some(resumed)),
+            Ok(_) => Ok(None),
+            Err(problem) if problem.code == ProblemCode::Revoked => Err(problem),
+            Err(problem) => {
+                tracing::info!(%problem, peer = %identity.spiffe_id, "a link must attest anew");
+                Ok(None)
             }
         }
-        if !ack.instance.is_empty() && ack.revision < hello.revision {
-            let detail = format!(
-                "this node is at revision {}, and the agent has seen revision {}; it does not serve",
-                ack.revision, hello.revision
-            );
-            return Err(Problem::new(ProblemCode::Unavailable, detail)
-                .with_fix("use another node; the operator checks this one's store"));
-        }
-        self.shared.link.control(FrameType::Hello, 0, &prost::Message::encode_to_vec(&ack));
-        Ok(())
     }
 
     /// Takes one frame.

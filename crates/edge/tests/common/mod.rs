@@ -28,6 +28,8 @@ use burgrave_types::{
     ResourceId, SpiffeId, SystemClock, Tee, Timestamp,
 };
 use burgrave_verifier::Roots;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(crate) const STORAGE: &str = "keyspace/payments/storage";
@@ -241,6 +243,40 @@ impl World {
         let agent = self.agent(enclave, code);
         within(agent.wait_attested()).await.unwrap();
         agent
+    }
+}
+
+/// A network between an agent and its node, which can be down: then connections end, and new ones end at once.
+pub(crate) struct Network {
+    pub(crate) address: String,
+    pub(crate) up: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Network {
+    pub(crate) async fn before(world: &World) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let node = world.address.strip_prefix("tcp://").unwrap().to_owned();
+        let (up, is_up) = watch::channel(true);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let (mut is_up, node) = (is_up.clone(), node.clone());
+                tokio::spawn(async move {
+                    let relayed = async {
+                        let mut far = TcpStream::connect(node).await?;
+                        tokio::io::copy_bidirectional(&mut near, &mut far).await
+                    };
+                    tokio::select! {
+                        _ = relayed => {}
+                        _ = is_up.wait_for(|up| !up) => {}
+                    }
+                });
+            }
+        });
+        Self { address, up, _task: task }
     }
 }
 

@@ -47,7 +47,12 @@ impl Raw {
     }
 
     async fn hello(&mut self, genesis: &GenesisHash) {
-        let hello = wire::Hello { version: 1, agent: "raw".into(), genesis: genesis.as_bytes().to_vec(), revision: 0 };
+        self.hello_at(genesis, 0).await;
+    }
+
+    /// Says hello as one that was told of this revision.
+    async fn hello_at(&mut self, genesis: &GenesisHash, revision: u64) {
+        let hello = wire::Hello { version: 1, agent: "raw".into(), genesis: genesis.as_bytes().to_vec(), revision };
         self.send(&Frame::new(FrameType::Hello, 0, prost::Message::encode_to_vec(&hello)).encode()).await;
     }
 
@@ -101,6 +106,23 @@ async fn an_agent_of_another_domain_is_told_so() {
     let mut raw = Raw::connect(&world).await;
     raw.hello(&GenesisHash::from_bytes([3; 32])).await;
     assert_eq!(raw.goodbye().await.code, ProblemCode::WrongDomain);
+}
+
+#[tokio::test]
+async fn whoever_says_hello_is_told_the_nodes_revision_and_refused_where_that_is_behind() {
+    let world = World::new().await;
+    let revision = world.control.revision().0;
+    let mut raw = Raw::connect(&world).await;
+    raw.hello_at(&world.genesis(), revision).await;
+    let ack: wire::HelloAck = message::decode("HelloAck", &raw.frame().await.unwrap().payload).unwrap();
+    assert_eq!((ack.revision, ack.instance.len()), (revision, 0));
+    assert_ne!(revision, 0);
+
+    let mut raw = Raw::connect(&world).await;
+    raw.hello_at(&world.genesis(), revision + 1).await;
+    let reason = raw.goodbye().await;
+    assert_eq!(reason.code, ProblemCode::Unavailable);
+    assert!(reason.detail.contains("the agent has seen revision"), "{reason}");
 }
 
 #[tokio::test]
