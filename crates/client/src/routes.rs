@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use burgrave_identity::{DomainTrust, VerifiedIdentity};
 use burgrave_types::api::{
-    AuthorizeRequest, Can, ChannelView, CutRequest, DecisionFilter, DecisionView, DomainInfo, EnclaveChange,
-    EnclaveView, InstanceFilter, InstanceView, KeySet, KeyVersionView, KeyView, NewEnclave, NewKey, NewPolicy,
-    NewRelease, NewRule, Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest, Status,
-    Why,
+    AuthorizeRequest, Can, ChannelView, CutRequest, DecisionFilter, DecisionSubject, DecisionView, DomainInfo,
+    EnclaveChange, EnclaveView, InstanceFilter, InstanceView, KeySet, KeyVersionView, KeyView, NewEnclave, NewKey,
+    NewPolicy, NewRelease, NewRule, Page, Paged, PolicyView, ReleaseStateChange, RevokeRequest, Revoked, RotateRequest,
+    Status, Why,
 };
 use burgrave_types::{
     ChannelId, DecisionId, EnclaveName, InstanceId, PolicyId, Problem, ProblemCode, ReleaseState, ResourceId, Revision,
@@ -242,8 +242,12 @@ impl Client {
         let enclave = filter.enclave.as_ref().map(ToString::to_string);
         let allowed = filter.allowed.map(|allowed| allowed.to_string());
         let operation = filter.operation.map(|operation| operation.to_string());
-        let narrow =
-            [("enclave", enclave.as_deref()), ("allowed", allowed.as_deref()), ("operation", operation.as_deref())];
+        let narrow = [
+            ("enclave", enclave.as_deref()),
+            ("subject", filter.subject.map(DecisionSubject::as_str)),
+            ("allowed", allowed.as_deref()),
+            ("operation", operation.as_deref()),
+        ];
         let page = Page { after: None, limit: filter.limit };
         self.get(format!("/v1/decisions{}", query(&narrow, &page))).await
     }

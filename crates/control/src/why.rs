@@ -19,7 +19,7 @@ use crate::decisions::{NOT_DECIDED, NOT_PERMITTED, policy_key};
 use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, Release};
 use crate::view::View;
-use crate::{AdminIdentity, Can, CanCase, Control, DecisionFilter, DecisionView, Subject, Why};
+use crate::{AdminIdentity, Can, CanCase, Control, DecisionFilter, DecisionSubject, DecisionView, Subject, Why};
 
 /// Decisions in an answer, where nothing else is asked for, and at most.
 const DECISIONS: (usize, usize) = (100, 1000);
@@ -91,6 +91,7 @@ impl Control {
         let wanted = |event: &Event| match &event.kind {
             Kind::Decision(decision) => {
                 filter.enclave.as_ref().is_none_or(|enclave| decision.enclave.as_ref() == Some(enclave))
+                    && filter.subject.is_none_or(|subject| subject == subject_of(decision))
                     && filter.allowed.is_none_or(|allowed| decision.allowed == allowed)
                     && filter.operation.is_none_or(|operation| decision.operation == operation)
             }
@@ -319,6 +320,10 @@ fn explanation(event: &Event, audited: &Audited, decision: &Decision) -> Vec<Str
         },
     };
     explain(decision, &request)
+}
+
+fn subject_of(decision: &Audited) -> DecisionSubject {
+    if decision.operation == Operation::Administer { DecisionSubject::Administrator } else { DecisionSubject::Enclave }
 }
 
 fn near_misses(decision: &Decision) -> Vec<(String, String)> {

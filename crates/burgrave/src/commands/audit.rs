@@ -48,6 +48,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> O
     let all = tail.all || tail.operation == Some(Operation::Administer);
     let filter = DecisionFilter {
         enclave: tail.enclave,
+        subject: None,
         allowed: tail.denied.then_some(false),
         operation: tail.operation,
         // What is left out is known here alone.

@@ -6,10 +6,10 @@
 mod link;
 
 pub use burgrave_types::api::{
-    AdminIdentity, Advice, Can, CanCase, ChannelEnd, ChannelView, DecisionFilter, DecisionView, DomainInfo,
-    EnclaveChange, EnclaveView, Event, Health, InstanceFilter, InstanceView, KeyVersionView, KeyView, NewEnclave,
-    NewKey, NewPolicy, NewRelease, NewRule, Page, Paged, PlatformBarView, PolicyView, ReleaseView, Residual, Revoked,
-    Rotation, RuleEffect, StandingCounts, Status, Subject, Why,
+    AdminIdentity, Advice, Can, CanCase, ChannelEnd, ChannelView, DecisionFilter, DecisionSubject, DecisionView,
+    DomainInfo, EnclaveChange, EnclaveView, Event, Health, InstanceFilter, InstanceView, KeyVersionView, KeyView,
+    NewEnclave, NewKey, NewPolicy, NewRelease, NewRule, Page, Paged, PlatformBarView, PolicyView, ReleaseView,
+    Residual, Revoked, Rotation, RuleEffect, StandingCounts, Status, Subject, Why,
 };
 pub use link::{
     Activation, AttestRequest, AttestStep, Attested, Challenge, LinkBinding, LinkDirectory, Notice, OpenedChannel,

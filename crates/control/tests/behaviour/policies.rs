@@ -1,6 +1,6 @@
 //! Policies while everything runs: the next decision is made under the new one, and one can ask why.
 
-use burgrave_control::{DecisionFilter, NewPolicy, Notice, RuleEffect, Subject};
+use burgrave_control::{DecisionFilter, DecisionSubject, NewPolicy, Notice, RuleEffect, Subject};
 use burgrave_types::{Operation, ProblemCode};
 
 use crate::agent::Agent;
@@ -111,6 +111,22 @@ async fn why_shows_claims_policies_and_near_misses_even_after_a_restart() {
     assert_eq!((after.decision, after.explanation), (before.decision, before.explanation));
     let nobody = node.control.why(&root(), burgrave_types::DecisionId::from_bytes([0; 16])).await.unwrap_err();
     assert_eq!(nobody.code, ProblemCode::NotFound);
+}
+
+#[tokio::test]
+async fn the_latest_decision_of_an_enclave_is_found_behind_any_number_of_administrators_own() {
+    let node = node().await;
+    let api = Agent::attested(&node, "payments/api").await;
+    let denied = api.encrypt(&node, PII, b"x").await.unwrap_err().decision_id.unwrap();
+    for _ in 0..5 {
+        node.control.enclaves(&root(), &Default::default()).await.unwrap();
+    }
+    let ask = async |subject| {
+        let filter = DecisionFilter { subject: Some(subject), limit: 1, ..DecisionFilter::default() };
+        node.control.decisions(&root(), &filter).await.unwrap().remove(0)
+    };
+    assert_eq!(ask(DecisionSubject::Enclave).await.id, denied);
+    assert_eq!(ask(DecisionSubject::Administrator).await.operation, Operation::Administer);
 }
 
 #[tokio::test]

@@ -131,6 +131,9 @@ pub struct DecisionFilter {
     /// Of this enclave alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclave: Option<EnclaveName>,
+    /// Asked for by one of these alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<DecisionSubject>,
     /// Allowed or denied alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<bool>,
@@ -140,6 +143,27 @@ pub struct DecisionFilter {
     /// At most; 0 means 100.
     #[serde(default)]
     pub limit: usize,
+}
+
+/// Who asked for a decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum DecisionSubject {
+    /// An instance of an enclave, or who wanted to become one.
+    Enclave,
+    /// An administrator: every look at the domain is a decision, too.
+    Administrator,
+}
+
+impl DecisionSubject {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enclave => "enclave",
+            Self::Administrator => "administrator",
+        }
+    }
 }
 
 /// Whether something would be allowed now.

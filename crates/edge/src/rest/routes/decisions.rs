@@ -1,6 +1,6 @@
 //! Decisions: those that fell, why, and how one would fall.
 
-use burgrave_types::api::{AuthorizeRequest, Can, DecisionFilter, DecisionView, Why};
+use burgrave_types::api::{AuthorizeRequest, Can, DecisionFilter, DecisionSubject, DecisionView, Why};
 use burgrave_types::{DecisionId, EnclaveName, Operation};
 use http::Method;
 use serde::Deserialize;
@@ -38,6 +38,8 @@ struct DecisionPath {
 struct DecisionQuery {
     /// Of this enclave alone.
     enclave: Option<EnclaveName>,
+    /// Asked for by one of these alone.
+    subject: Option<DecisionSubject>,
     /// Allowed or denied alone.
     allowed: Option<bool>,
     /// Of this operation alone.
@@ -48,8 +50,8 @@ struct DecisionQuery {
 }
 
 async fn list(admin: Admin, Asked(query): Asked<DecisionQuery>) -> Result<All<DecisionView>, Refusal> {
-    let DecisionQuery { enclave, allowed, operation, limit } = query;
-    let filter = DecisionFilter { enclave, allowed, operation, limit };
+    let DecisionQuery { enclave, subject, allowed, operation, limit } = query;
+    let filter = DecisionFilter { enclave, subject, allowed, operation, limit };
     Ok(All(admin.control().decisions(&admin.identity, &filter).await?))
 }
 
