@@ -192,15 +192,26 @@ impl Control {
 
     /// Asks the policy whether somebody whose evidence was accepted may become an instance.
     pub(crate) fn rule_candidate(&self, view: &View, candidate: &CandidateFacts) -> Result<Ruling, Problem> {
+        self.decide(view, &self.candidate_request(candidate)?, None, Durability::Durable)
+    }
+
+    /// Whether somebody who was permitted to become an instance still is, under this view. Only a denial is recorded.
+    pub(crate) fn still_permits(&self, view: &View, candidate: &CandidateFacts) -> Result<(), Problem> {
+        if view.rules.authorize(&self.candidate_request(candidate)?).allowed {
+            return Ok(());
+        }
+        self.rule_candidate(view, candidate)?.or_denied().map(drop)
+    }
+
+    fn candidate_request<'a>(&self, candidate: &'a CandidateFacts) -> Result<Request<'a>, Problem> {
         let resource =
             ResourceId { kind: burgrave_types::ResourceKind::Enclave, name: enclave_resource(&candidate.enclave)? };
-        let request = Request {
+        Ok(Request {
             principal: Principal::Candidate(candidate),
             operation: Operation::Attest,
             resource: resource.into(),
             context: Context { now: self.now(), attestation_age: None, node: self.node(), peer: None },
-        };
-        self.decide(view, &request, None, Durability::Durable)
+        })
     }
 
     /// Whether the administrator may administer this; recorded durably, whatever the answer.

@@ -39,13 +39,7 @@ impl Control {
     async fn admit_verified(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
         let view = self.view()?;
         let enclave = self.still_admits(&view, &admission)?;
-        let candidate = CandidateFacts {
-            enclave: admission.enclave_name.clone(),
-            release: Some(admission.release.to_string()),
-            groups: Vec::new(),
-            claims: admission.claims.clone(),
-        };
-        self.rule_candidate(&view, &candidate)?.or_denied()?;
+        self.rule_candidate(&view, &candidate(&admission))?.or_denied()?;
 
         let now = self.now();
         let instance = admission.instance.unwrap_or_else(|| InstanceId::random(self.random()));
@@ -125,6 +119,9 @@ impl Control {
         let (committed, ()) = self
             .change(&changer, |view| {
                 let enclave = self.still_admits(view, admission)?;
+                // Between the decision and this change the HSM was asked twice, and a policy may have been narrowed by a call
+                // that has returned.
+                self.still_permits(view, &candidate(admission))?;
                 let before = view.instance(instance);
                 let record = InstanceRecord {
                     schema: 1,
@@ -263,6 +260,16 @@ impl Control {
             valid_until: Some(until),
         };
         self.record(Kind::Attestation(Box::new(event)), Durability::Durable)
+    }
+}
+
+/// Somebody who is to be admitted, as policies see them.
+fn candidate(admission: &Admission) -> CandidateFacts {
+    CandidateFacts {
+        enclave: admission.enclave_name.clone(),
+        release: Some(admission.release.to_string()),
+        groups: Vec::new(),
+        claims: admission.claims.clone(),
     }
 }
 

@@ -75,6 +75,26 @@ async fn a_key_that_left_just_before_a_revocation_is_rotated_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_let_in_past_a_forbid_that_returned() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    let (control, runtime) = (Arc::clone(&node.control), tokio::runtime::Handle::current());
+    node.audit.before_accepting(move || {
+        let rule = burgrave_control::NewRule {
+            effect: burgrave_control::RuleEffect::Forbid,
+            rule: "payments/api attest payments/api".to_owned(),
+            description: String::new(),
+        };
+        tokio::task::block_in_place(|| runtime.block_on(control.create_rule(&root(), rule))).unwrap();
+    });
+    let (control, mut agent) = (Arc::clone(&node.control), Agent::new("payments/api"));
+    let request = agent.request(&node);
+    let refused = tokio::spawn(async move { control.attest(request).await }).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ProblemCode::PolicyDenied);
+    assert_eq!(node.control.status(&root()).await.unwrap().instances, Default::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_channel_opens_past_a_narrowing_that_returned() {
     let node = Node::dev().await;
     for enclave in ["payments/api", "payments/ledger"] {

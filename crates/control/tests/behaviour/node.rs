@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use burgrave_audit::{AuditError, AuditSink, Durability, Event, MemoryAudit};
+use burgrave_audit::{AuditError, AuditSink, Durability, Event, Kind, MemoryAudit, Outcome};
 use burgrave_control::{
     AdminIdentity, Control, EnclaveView, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Notice, Parts,
     PolicyView, RuleEffect,
@@ -80,11 +80,13 @@ pub(crate) struct Audit {
     pub(crate) memory: MemoryAudit,
     /// How many events it takes yet.
     takes: AtomicI64,
+    /// Done before the next attestation is recorded as accepted.
+    before_accepting: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { memory: MemoryAudit::default(), takes: AtomicI64::new(i64::MAX) }
+        Self { memory: MemoryAudit::default(), takes: AtomicI64::new(i64::MAX), before_accepting: Mutex::default() }
     }
 }
 
@@ -92,6 +94,11 @@ impl Audit {
     /// Makes it fail after so many events more.
     pub(crate) fn fail_after(&self, events: i64) {
         self.takes.store(events, Ordering::SeqCst);
+    }
+
+    /// Has something done in the middle of the next admission, after the decision and before the record.
+    pub(crate) fn before_accepting(&self, act: impl FnOnce() + Send + 'static) {
+        *self.before_accepting.lock().unwrap() = Some(Box::new(act));
     }
 
     /// Makes it take events again.
@@ -104,6 +111,11 @@ impl AuditSink for Audit {
     fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError> {
         if self.takes.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Err(AuditError::Unconfirmed { path: "audit".into(), reason: "the disk is full".to_owned() });
+        }
+        if matches!(&event.kind, Kind::Attestation(attestation) if attestation.outcome == Outcome::Accepted)
+            && let Some(act) = self.before_accepting.lock().unwrap().take()
+        {
+            act();
         }
         self.memory.record(event, durability)
     }
