@@ -136,6 +136,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_sample_profile_of_the_documentation_is_one() {
+        let page = include_str!("../../../docs/measured-boot.md");
+        let sample = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let profile: Profile = toml::from_str(sample).unwrap();
+        assert!(profile.boot_log.required && !profile.run_time.unwrap().allows_nothing());
+    }
+
+    #[test]
     fn an_empty_profile_is_the_strict_one_and_an_unknown_knob_is_an_error() {
         assert_eq!(toml::from_str::<Profile>("").unwrap(), Profile::default());
         assert!(toml::from_str::<Profile>("alow_debug = true").unwrap_err().to_string().contains("alow_debug"));
