@@ -6,8 +6,9 @@
 //! Items of a part: `quote.bin`, for TDX `ccel.bin` ([`crate::eventlog`]), and `collateral.json` unless a cache or an endorsement holds the platform's. Collateral is
 //! mandatory: without TCB info, QE identity and both revocation lists, all current, nothing is authentic.
 //!
-//! Verification costs two P-256 verifications where [`Endorsements::dcap`](crate::Endorsements::dcap) holds a [`Cache`] that
-//! knows the platform and its collateral: the quoting enclave's report by the PCK, the quote by the attestation key.
+//! Verification costs one P-256 verification, the quote by the attestation key, where
+//! [`Endorsements::dcap`](crate::Endorsements::dcap) holds a [`Cache`] that knows the platform, its collateral and the quoting
+//! enclave; and a second one, the quoting enclave's report by the PCK, where that has made a new key since.
 //!
 //! The encoding around the signed parts is not covered by any signature (PEM, the root that stands in it, bytes behind the
 //! quote), so two quotes that differ may be one: never take a quote's digest for its identity.
@@ -21,10 +22,10 @@ mod pck;
 mod quote;
 mod tcb;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{EvidencePart, Tee};
 
@@ -39,7 +40,7 @@ use crate::text::hex_text;
 use crate::tpm::Hash;
 use crate::verification::Findings;
 use crate::{Cause, Input, eventlog, policy};
-use cache::VerifiedPck;
+use cache::{QuotingEnclave, VerifiedPck};
 use pck::Pck;
 use quote::{Body, Kind, NotTaken, Quote};
 use tcb::{Standing, Status, Unknown};
@@ -132,7 +133,7 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
         standing.status.as_str(),
     )?;
     binding(input.expected, quote, checks);
-    signatures(quote, &pck.pck, checks)?;
+    signatures(quote, &pck, checks)?;
     // Nothing covers these bytes. Where the quote is refused anyway they tell nothing of whether it is authentic.
     let padded = quote.trailing.iter().all(|byte| *byte == 0);
     let fatal = checks.first_cause().is_none();
@@ -222,6 +223,7 @@ fn vouchers(
         windows,
         root,
         crl_ids: collateral.crl_ids,
+        quoting_enclave: Mutex::default(),
     });
     if let Some(cache) = cache {
         cache.keep(Arc::clone(&pck));
@@ -324,32 +326,40 @@ fn binding(expected: crate::Expected<'_>, quote: &Quote<'_>, checks: &mut Checks
 }
 
 /// The chain of signatures: the PCK signs the quoting enclave's report, which names the attestation key, which signs the
-/// quote.
-fn signatures(quote: &Quote<'_>, pck: &Pck, checks: &mut Checks) -> Result<(), Stop> {
+/// quote. What a known platform's quoting enclave showed before, byte for byte, is not verified again.
+fn signatures(quote: &Quote<'_>, pck: &VerifiedPck, checks: &mut Checks) -> Result<(), Stop> {
+    let known = pck.quoting_enclave(quote);
+    let (is_known, expected) =
+        (known.is_some(), "SHA-256 over attestation key and authentication data in the QE's report data");
+    let bound = is_known || names_attestation_key(quote);
+    checks.need_that(("dcap.qe.binding", Cause::QeBinding, FORMAT), bound, expected, "something else")?;
+    checks.need_that(
+        ("dcap.qe.signature", Cause::SignatureInvalid, FORMAT),
+        is_known || pck.pck.key.verify_sig(quote.qe_report_bytes, quote.qe_report_signature).is_ok(),
+        "an ECDSA P-256 signature of the PCK over the QE's report",
+        "a signature that does not verify",
+    )?;
+    let rule = ("dcap.quote.signature", Cause::SignatureInvalid, FORMAT);
+    let expected = "an ECDSA P-256 signature of the attestation key over header and body";
+    let verifies = |key: &ParsedPublicKey| key.verify_sig(quote.signed, quote.signature).is_ok();
+    if let Some(known) = known {
+        return checks.need_that(rule, verifies(&known.key), expected, "a signature that does not verify");
+    }
+    let mut point = [4; 65];
+    let (_, coordinates) = point.split_at_mut(1);
+    coordinates.copy_from_slice(quote.attestation_key);
+    let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok().filter(verifies);
+    checks.need_that(rule, key.is_some(), expected, "a signature that does not verify")?;
+    if let Some(key) = key {
+        pck.keep(QuotingEnclave::new(quote, key));
+    }
+    Ok(())
+}
+
+fn names_attestation_key(quote: &Quote<'_>) -> bool {
     let mut key = Context::new(&SHA256);
     key.update(quote.attestation_key);
     key.update(quote.qe_authentication_data);
     let (named, rest) = quote.qe_report.report_data.split_at(32);
-    checks.need_that(
-        ("dcap.qe.binding", Cause::QeBinding, FORMAT),
-        named == key.finish().as_ref() && rest.iter().all(|byte| *byte == 0),
-        "SHA-256 over attestation key and authentication data in the QE's report data",
-        "something else",
-    )?;
-    checks.need_that(
-        ("dcap.qe.signature", Cause::SignatureInvalid, FORMAT),
-        pck.key.verify_sig(quote.qe_report_bytes, quote.qe_report_signature).is_ok(),
-        "an ECDSA P-256 signature of the PCK over the QE's report",
-        "a signature that does not verify",
-    )?;
-    let mut point = [4; 65];
-    let (_, coordinates) = point.split_at_mut(1);
-    coordinates.copy_from_slice(quote.attestation_key);
-    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-    checks.need_that(
-        ("dcap.quote.signature", Cause::SignatureInvalid, FORMAT),
-        key.verify(quote.signed, quote.signature).is_ok(),
-        "an ECDSA P-256 signature of the attestation key over header and body",
-        "a signature that does not verify",
-    )
+    named == key.finish().as_ref() && rest.iter().all(|byte| *byte == 0)
 }

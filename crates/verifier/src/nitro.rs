@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::check::Stop;
 use crate::cose::{ES384, NoSign1, Sign1};
 use crate::path::{self, Rules};
+use crate::text::hex_text;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::{Cause, Expected, Input, policy};
@@ -134,7 +135,7 @@ fn binding(expected: Expected<'_>, document: &Document<'_>, findings: &mut Findi
 }
 
 fn shown(bytes: &[u8]) -> String {
-    if bytes.is_empty() { "no bytes at all".to_owned() } else { hex::encode(bytes) }
+    if bytes.is_empty() { "no bytes at all".to_owned() } else { hex_text(bytes) }
 }
 
 fn claims(document: &Document<'_>) -> Claims {
@@ -165,15 +166,15 @@ fn claims(document: &Document<'_>) -> Claims {
 }
 
 fn raw(document: &Document<'_>) -> serde_json::Value {
-    let pcrs = document.pcrs.iter().map(|(index, value)| (index.to_string(), json!(hex::encode(value))));
+    let pcrs = document.pcrs.iter().map(|(index, value)| (index.to_string(), json!(hex_text(value))));
     json!({
         "module_id": document.module_id,
         "timestamp_ms": document.timestamp,
         "digest": "SHA384",
         "pcrs": pcrs.collect::<serde_json::Map<_, _>>(),
-        "nonce": document.nonce.map(hex::encode),
-        "user_data": document.user_data.map(hex::encode),
-        "public_key": document.public_key.map(hex::encode),
+        "nonce": document.nonce.map(hex_text),
+        "user_data": document.user_data.map(hex_text),
+        "public_key": document.public_key.map(hex_text),
         "cabundle_certificates": document.cabundle.len(),
     })
 }

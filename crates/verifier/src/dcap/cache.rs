@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::signature::ParsedPublicKey;
 use burgrave_types::Timestamp;
 
 use super::chain::Window;
 use super::collateral::{CollateralId, VerifiedCollateral};
 use super::pck::Pck;
+use super::quote::Quote;
 use crate::trust::Vendor;
 use crate::x509::Certificate;
 use crate::{Check, Roots};
@@ -46,9 +48,52 @@ pub(super) struct VerifiedPck {
     pub(super) windows: Vec<Window>,
     pub(super) root: Certificate,
     pub(super) crl_ids: [[u8; 32]; 2],
+    /// The quoting enclave that signed last. It keeps its key until the platform starts anew.
+    pub(super) quoting_enclave: Mutex<Option<Arc<QuotingEnclave>>>,
+}
+
+/// A quoting enclave whose report the PCK signed, and the attestation key that the report names.
+#[derive(Debug)]
+pub(super) struct QuotingEnclave {
+    report: Vec<u8>,
+    signature: Vec<u8>,
+    authentication_data: Vec<u8>,
+    point: Vec<u8>,
+    pub(super) key: ParsedPublicKey,
+}
+
+impl QuotingEnclave {
+    pub(super) fn new(quote: &Quote<'_>, key: ParsedPublicKey) -> Self {
+        Self {
+            report: quote.qe_report_bytes.to_vec(),
+            signature: quote.qe_report_signature.to_vec(),
+            authentication_data: quote.qe_authentication_data.to_vec(),
+            point: quote.attestation_key.to_vec(),
+            key,
+        }
+    }
+
+    /// Whether a quote has all of it, byte for byte.
+    fn made(&self, quote: &Quote<'_>) -> bool {
+        self.report == quote.qe_report_bytes
+            && self.signature == quote.qe_report_signature
+            && self.authentication_data == quote.qe_authentication_data
+            && self.point == quote.attestation_key
+    }
 }
 
 impl VerifiedPck {
+    /// The quoting enclave of a quote, where it is the one that signed last.
+    pub(super) fn quoting_enclave(&self, quote: &Quote<'_>) -> Option<Arc<QuotingEnclave>> {
+        let held = self.quoting_enclave.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().filter(|held| held.made(quote)).map(Arc::clone)
+    }
+
+    /// Keeps a quoting enclave whose report and quote were verified.
+    pub(super) fn keep(&self, quoting_enclave: QuotingEnclave) {
+        *self.quoting_enclave.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(quoting_enclave));
+    }
+
     pub(super) fn counts(&self, collateral: &VerifiedCollateral, roots: &Roots) -> bool {
         self.crl_ids == collateral.crl_ids && roots.anchors_of(Vendor::Intel).any(|root| root.der() == self.root.der())
     }

@@ -553,6 +553,26 @@ fn a_cache_changes_the_cost_of_an_answer_and_nothing_in_it() {
 }
 
 #[test]
+fn a_known_quoting_enclave_is_taken_only_byte_for_byte() {
+    for (what, made) in every_layout() {
+        let mut case = made.case();
+        case.endorsements = cached().1;
+        accepted(&what, &case.verify());
+        // Another report of the same enclave is verified for itself, and the one before again after it.
+        let renewed = made.with(|made| made.authentication_data = vec![7; 32]);
+        let forged = made.with(|made| made.qe_report_data = Some(vec![0; 32]));
+        for _ in 0..2 {
+            case.part.items.insert("quote.bin".to_owned(), renewed.quote());
+            accepted(&what, &case.verify());
+            case.part.items.insert("quote.bin".to_owned(), forged.quote());
+            refused(&what, &case.verify(), Cause::QeBinding, false);
+            case.part.items.insert("quote.bin".to_owned(), made.quote());
+            accepted(&what, &case.verify());
+        }
+    }
+}
+
+#[test]
 fn a_cached_answer_outlives_neither_its_collateral_nor_its_root() {
     let made = td(5, 3);
     let mut case = made.case();
