@@ -11,7 +11,8 @@ use crate::{MOST, Source};
 const FILES: usize = 8192;
 const DEPTH: usize = 4;
 
-/// A folder of collateral. Files count by what they hold, whatever their names; folders in it are looked into.
+/// A folder of collateral. Files count by what they hold, whatever their names (those that begin with a dot are passed over); folders
+/// in it are looked into.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Directory(PathBuf);
 
@@ -71,7 +72,12 @@ impl Directory {
 
 fn list(folder: &Path, depth: usize, content: &mut Content) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        // Files that are being written hide.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             Err(error) => {

@@ -110,6 +110,15 @@ impl Intel {
         serde_json::to_vec(&members).map_err(|error| error.to_string())
     }
 
+    /// The numbered pieces of a whole.
+    pub(crate) fn parts(&self, id: CollateralId) -> Vec<Subject> {
+        let mut parts = vec![Subject::TcbInfo { tee: id.tee, fmspc: id.fmspc }, Subject::QeIdentity { tee: id.tee }];
+        if let Some(Authority { subject, issuer, .. }) = self.authorities.get(&id.ca) {
+            parts.extend([subject, issuer].map(|name| Subject::Crl { issuer: name.clone() }));
+        }
+        parts
+    }
+
     /// Takes in those of `pieces` that are vouched for; returns those that are not, each with the reason.
     pub(crate) fn adopt(&mut self, pieces: Vec<Piece>, roots: &Roots) -> Vec<(Piece, Why)> {
         let several = pieces.len() > 1;

@@ -13,6 +13,8 @@ use crate::{Event, MOST, Mark, Number, Source, Subject};
 /// What has ended longer ago than this is not kept: nobody can use it, and no alarm is owed for it.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Characters of a name or a reason that are told.
+const LONGEST: usize = 400;
 /// How many of one kind are tried in one offer.
 const ROUNDS: usize = 8;
 
@@ -118,13 +120,22 @@ impl Store {
                 None => errors.push(OfferError::Unreadable),
             }
         }
-        let mut offer =
-            Offer { store: self, source, now, kept: Vec::new(), known: Vec::new(), errors, events: Vec::new() };
+        let mut offer = Offer {
+            store: self,
+            source,
+            now,
+            kept: Vec::new(),
+            known: Vec::new(),
+            errors,
+            events: Vec::new(),
+            intel: false,
+        };
         let mut state = self.lock();
         offer.pieces(pieces, &mut state);
-        if !offer.kept.is_empty() {
-            let events = self.rebuild(&mut state);
-            offer.events.extend(events);
+        if offer.intel {
+            offer.events.extend(self.rebuild(&mut state));
+        } else if !offer.kept.is_empty() {
+            self.show(&mut state);
         }
         drop(state);
         offer.finish()
@@ -140,6 +151,8 @@ struct Offer<'a> {
     known: Vec<Subject>,
     errors: Vec<OfferError>,
     events: Vec<Event>,
+    /// Whether anything of Intel's changed, so that wholes have to be put together anew.
+    intel: bool,
 }
 
 /// What is to be known of a piece before it is verified.
@@ -239,6 +252,7 @@ impl Offer<'_> {
     fn adopt(&mut self, round: Vec<Piece>, subjects: Vec<Facts>, state: &mut State) -> Vec<Piece> {
         let left = state.intel.adopt(round, &self.store.roots);
         let refused: Vec<_> = left.iter().filter_map(|(piece, _)| facts(piece)).map(|facts| facts.subject).collect();
+        self.intel = true;
         for facts in subjects {
             if !refused.contains(&facts.subject) {
                 self.keep(facts, state);
@@ -313,6 +327,7 @@ impl Offer<'_> {
     }
 
     fn refuse(&mut self, what: String, why: String) {
+        let (what, why) = (shortened(what), shortened(why));
         self.errors.push(OfferError::Unverified { what, why, from: self.source.clone() });
     }
 
@@ -330,6 +345,14 @@ impl Offer<'_> {
             });
         }
         (Offered { kept: self.kept, known: self.known }, self.errors)
+    }
+}
+
+/// Names in certificates can be as long as their maker likes; logs are not.
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text,
     }
 }
 

@@ -1,15 +1,16 @@
 //! Keeps a store fresh: the one part that does I/O.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use burgrave_types::{Clock, Random};
+use burgrave_types::{Clock, Random, Timestamp};
 use futures_util::{StreamExt, stream};
 
 use crate::directory::{Content, Directory};
 use crate::fetch::FetchError;
 use crate::schedule::{Schedule, Went};
+use crate::spool::Spool;
 use crate::{Event, Kds, Pace, Pccs, Source, Store, Want};
 
 /// Fetches at the same time.
@@ -41,9 +42,16 @@ pub struct Refresher {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     schedule: Schedule,
-    /// What stood in each folder when it was last offered.
-    seen: Vec<Option<Vec<(PathBuf, u64, u128)>>>,
+    pace: Pace,
+    spool: Option<Spool>,
+    /// How the store was when it was last written down.
+    spooled: u64,
+    /// What stood in each folder when it was last offered, and when that was.
+    seen: Vec<Option<Seen>>,
 }
+
+/// Paths, lengths and times of change.
+type Seen = (Vec<(PathBuf, u64, u128)>, Timestamp);
 
 impl Refresher {
     /// A refresher that has not begun.
@@ -56,7 +64,17 @@ impl Refresher {
     ) -> Self {
         let schedule = Schedule::new(pace, clock.now());
         let seen = sources.directories.iter().map(|_| None).collect();
-        Self { store, sources, clock, random, schedule, seen }
+        Self { store, sources, clock, random, schedule, pace, spool: None, spooled: 0, seen }
+    }
+
+    /// Keeps what sources gave in a folder of the node's own, and begins with what stands there: services may be away when the
+    /// node starts. It is a source like any other folder: what stands there is verified, and not taken below a floor.
+    #[must_use]
+    pub fn with_spool(mut self, folder: &Path) -> Self {
+        self.sources.directories.insert(0, Directory::new(folder));
+        self.seen.insert(0, None);
+        self.spool = Some(Spool::new(folder));
+        self
     }
 
     /// Refreshes for ever: at its pace, and at once where evidence wants something. Dropping it ends it at any point; what was
@@ -91,11 +109,14 @@ impl Refresher {
             self.schedule.done(&want, went, now, &*self.random);
         }
         self.store.alarm(now);
+        self.write_down().await;
         self.schedule.rest(!self.store.wants().is_empty(), now)
     }
 
-    /// Offers what stands in folders, where anything has changed.
+    /// Offers what stands in folders, where anything has changed, and now and then where nothing has: what is offered counts by the
+    /// time and by what else is held.
     async fn folders(&mut self) {
+        let interval = self.pace.interval;
         for (directory, seen) in self.sources.directories.iter().zip(&mut self.seen) {
             let (folder, before) = (directory.clone(), seen.take());
             let (store, now) = (Arc::clone(&self.store), self.clock.now());
@@ -108,7 +129,10 @@ impl Refresher {
                         return None;
                     }
                 };
-                if before.as_ref() == Some(&content.seen) {
+                let unchanged = before
+                    .as_ref()
+                    .is_some_and(|(seen, at)| *seen == content.seen && *at <= now && now.since(*at) < interval);
+                if unchanged {
                     return before;
                 }
                 store.recovered(&source);
@@ -117,11 +141,30 @@ impl Refresher {
                     store.tell_once(Event::Refused { source: source.clone(), why });
                 }
                 store.offer_all(files.iter().map(Vec::as_slice), &source, now);
-                Some(seen)
+                Some((seen, now))
             };
             // It reads files and verifies signatures, for seconds where there are thousands.
             *seen = tokio::task::spawn_blocking(work).await.unwrap_or_default();
         }
+    }
+}
+
+impl Refresher {
+    async fn write_down(&mut self) {
+        let changes = self.store.changes();
+        if changes == self.spooled {
+            return;
+        }
+        let Some(mut spool) = self.spool.take() else { return };
+        let (store, folder) = (Arc::clone(&self.store), self.sources.directories.first().map(Directory::source));
+        let work = move || {
+            if let (Err(error), Some(source)) = (spool.write(&store.files()), folder) {
+                store.tell_once(Event::SourceFailed { source, why: format!("it cannot be written: {error}") });
+            }
+            spool
+        };
+        self.spool = tokio::task::spawn_blocking(work).await.ok();
+        self.spooled = changes;
     }
 }
 

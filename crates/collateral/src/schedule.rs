@@ -73,7 +73,8 @@ impl Schedule {
 
     /// Whether folders are to be looked at now.
     pub(crate) fn folders_due(&mut self, now: Timestamp) -> bool {
-        let due = now >= self.folders;
+        // A clock that was set back must not put off anything for long.
+        let due = now >= self.folders || self.folders.since(now) > self.pace.folders;
         if due {
             self.folders = now + self.pace.folders;
         }
@@ -95,7 +96,8 @@ impl Schedule {
             due.push(want.clone());
         }
         for want in kept {
-            let is_due = self.jobs.get(want).is_none_or(|job| job.due <= now);
+            let is_due =
+                self.jobs.get(want).is_none_or(|job| job.due <= now || job.due.since(now) > self.pace.interval);
             if is_due && !due.contains(want) {
                 due.push(want.clone());
             }
@@ -228,6 +230,15 @@ mod tests {
         assert_eq!(plan.due(&wanted, &[], at(3)).len(), 3);
         // What is kept is not held back by it.
         assert_eq!(plan.due(&wanted, &[LIST], at(3)), [LIST]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_nothing_off() {
+        let mut plan = Schedule::new(Pace::default(), at(1_000_000));
+        assert!(plan.folders_due(at(1_000_000)));
+        plan.done(&LIST, Went::Well, at(1_000_000), &Fixed(0xff));
+        assert!(plan.folders_due(at(5)));
+        assert_eq!(plan.due(&[], &[LIST], at(5)), [LIST]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,8 @@ use crate::status::{Failure, Level};
 use crate::wants::{Want, Wants};
 use crate::{Event, Floors, Mark, Source, Status, Subject};
 
+/// The history of more things than this is cut to those that are held.
+const RECORDS: usize = 6000;
 /// Things that were told already and are not told again, at most.
 const TOLD: usize = 1024;
 
@@ -41,6 +44,8 @@ pub struct Store {
     state: Mutex<State>,
     wants: Mutex<Wants>,
     told: Mutex<HashSet<String>>,
+    /// How often what readers see was replaced.
+    changes: AtomicU64,
     pub(crate) remembered: Mutex<HashMap<[u8; 32], Arc<Vec<Piece>>>>,
     wanted: Notify,
 }
@@ -98,6 +103,7 @@ impl Store {
             state: Mutex::new(State { floors, ..State::default() }),
             wants: Mutex::default(),
             told: Mutex::default(),
+            changes: AtomicU64::new(0),
             remembered: Mutex::default(),
             wanted: Notify::new(),
         }
@@ -185,6 +191,32 @@ impl Store {
     /// Waits until something is wanted anew. Cancelling it loses nothing.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
+    }
+
+    /// Differs from what it was before where anything that is held has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// What configured sources gave and still counts, each under a name that stays and in a form in which it can be offered again.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let view = self.view.load();
+        let state = self.lock();
+        let State { intel, amd, records, .. } = &*state;
+        let ours = |subject: &Subject| records.get(subject).is_some_and(|record| record.source.is_configured());
+        let wholes = view.platforms.keys().filter(|id| intel.parts(**id).iter().all(ours));
+        let wholes = wholes.filter_map(|id| {
+            let name = format!("the collateral for {}, FMSPC {}, PCK {} CA", id.tee, hex::encode(id.fmspc), id.ca);
+            Some((name, intel.assemble(*id).ok()?))
+        });
+        let lists = amd.crls.values().map(|list| (list.subject(), list.der.clone()));
+        let authorities = amd
+            .authorities
+            .iter()
+            .map(|(name, held)| (Subject::Authority { name: name.clone() }, held.certificate.der().to_vec()));
+        let veks = amd.veks.iter().map(|(id, held)| (id.subject(), held.certificate.der().to_vec()));
+        let single = lists.chain(authorities).chain(veks).filter(|(subject, _)| ours(subject));
+        wholes.chain(single.map(|(subject, bytes)| (subject.to_string(), bytes))).collect()
     }
 
     /// What is worth asking for again: the kinds of platform and the families of which something is held.
@@ -305,9 +337,19 @@ impl Store {
         events
     }
 
-    fn publish(&self, state: &State, dcap: Arc<Cache>, platforms: BTreeMap<CollateralId, Window>) {
+    /// Shows readers what has changed of AMD's.
+    pub(crate) fn show(&self, state: &mut State) {
+        let before = self.view.load_full();
+        self.publish(state, Arc::clone(&before.dcap), before.platforms.clone());
+    }
+
+    fn publish(&self, state: &mut State, dcap: Arc<Cache>, platforms: BTreeMap<CollateralId, Window>) {
+        if state.records.len() > RECORDS {
+            state.forget_what_is_gone();
+        }
         let view = View { dcap, platforms, amd: state.amd.clone(), floors: state.floors.clone() };
         self.view.store(Arc::new(view));
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -318,6 +360,18 @@ impl fmt::Debug for Store {
 }
 
 impl State {
+    fn forget_what_is_gone(&mut self) {
+        let veks: BTreeSet<Subject> = self.amd.veks.keys().map(crate::VekId::subject).collect();
+        let (intel, amd) = (&self.intel, &self.amd);
+        self.records.retain(|subject, _| match subject {
+            Subject::TcbInfo { tee, fmspc } => intel.tcb_infos.contains_key(&(*tee, *fmspc)),
+            Subject::QeIdentity { tee } => intel.identities.contains_key(tee),
+            Subject::Crl { issuer } => intel.crls.contains_key(issuer) || amd.crls.contains_key(issuer),
+            Subject::Vek { .. } => veks.contains(subject),
+            Subject::Authority { name } => amd.authorities.contains_key(name),
+        });
+    }
+
     /// The things that a want is about, as far as they are known.
     fn subjects(&self, want: &Want) -> Vec<Subject> {
         match want {

@@ -18,8 +18,9 @@ use crate::{MOST, OfferError, Source, Subject, Want};
 const COLLATERAL: &str = "collateral.json";
 /// Items of SEV-SNP evidence that hold the certificate itself.
 const VEK_ITEMS: [&str; 6] = ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"];
-/// Embedded collateral that is remembered, at most.
-const REMEMBERED: usize = 256;
+/// Embedded collateral that is remembered, at most; what is longer is read anew each time. Strangers can fill this.
+const REMEMBERED: usize = 64;
+const REMEMBERED_BYTES: usize = 64 * 1024;
 
 /// What evidence is judged with.
 #[derive(Clone, Debug)]
@@ -132,6 +133,9 @@ impl Store {
     fn read_embedded(&self, json: &[u8]) -> Arc<Vec<Piece>> {
         if json.len() > MOST {
             return Arc::default();
+        }
+        if json.len() > REMEMBERED_BYTES {
+            return Arc::new(piece::read(json).unwrap_or_default());
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, json).as_ref());

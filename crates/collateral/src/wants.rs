@@ -44,6 +44,8 @@ pub(crate) struct Wants(BTreeMap<Want, Wanted>);
 #[derive(Clone, Debug)]
 struct Wanted {
     at: Timestamp,
+    /// How often it was asked for: evidence that is meant comes again, made-up evidence seldom.
+    times: u32,
     failed: Option<Failure>,
 }
 
@@ -54,6 +56,7 @@ impl Wants {
         self.0.retain(|_, wanted| now.since(wanted.at) < KEPT);
         if let Some(wanted) = self.0.get_mut(&want) {
             wanted.at = wanted.at.max(now);
+            wanted.times = wanted.times.saturating_add(1);
             return false;
         }
         if self.0.len() >= MOST {
@@ -63,7 +66,7 @@ impl Wants {
             };
             self.0.remove(&oldest);
         }
-        self.0.insert(want, Wanted { at: now, failed: None });
+        self.0.insert(want, Wanted { at: now, times: 1, failed: None });
         true
     }
 
@@ -77,8 +80,11 @@ impl Wants {
         }
     }
 
+    /// All of them, those that were asked for most often first.
     pub(crate) fn list(&self) -> Vec<(Want, Option<Failure>)> {
-        self.0.iter().map(|(want, wanted)| (want.clone(), wanted.failed.clone())).collect()
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.times));
+        all.into_iter().map(|(want, wanted)| (want.clone(), wanted.failed.clone())).collect()
     }
 }
 
@@ -115,6 +121,16 @@ mod tests {
         wants.failed(&vek(3), Failure { at: at(3), why: "404".to_owned() });
         assert!(wants.note(vek(500), at(4)));
         assert!(!wants.list().iter().any(|(want, _)| *want == vek(3)));
+    }
+
+    #[test]
+    fn what_is_asked_for_again_comes_before_what_was_made_up() {
+        let mut wants = Wants::default();
+        for number in 0..100 {
+            wants.note(vek(number), at(1));
+        }
+        wants.note(vek(77), at(2));
+        assert_eq!(wants.list()[0].0, vek(77));
     }
 
     #[test]

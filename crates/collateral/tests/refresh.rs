@@ -361,3 +361,52 @@ async fn without_a_service_what_is_held_from_folders_is_no_failure() {
     refresher(&store, Sources::default(), &Hand::at(now())).turn().await;
     assert!(store.status(now()).iter().all(|status| status.failed.is_none()));
 }
+
+#[tokio::test]
+async fn a_folder_is_offered_again_although_nothing_in_it_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("early"), json(&td(4, 2).collateral())).unwrap();
+    let (store, _) = made_store();
+    let clock = Hand::at(common::time("2026-02-19T00:00:00Z"));
+    let sources = Sources { directories: vec![Directory::new(folder.path())], ..Sources::default() };
+    let mut refresher = refresher(&store, sources, &clock);
+    refresher.turn().await;
+    assert_eq!(judge(&store, &bare(&td(4, 2)), &made_roots(), now()).cause, Some(Cause::CollateralValidity));
+    clock.forward(Duration::from_secs(48 * 3600));
+    refresher.turn().await;
+    assert!(passes(&store), "it has come into force meanwhile");
+}
+
+#[tokio::test]
+async fn after_a_restart_a_node_goes_on_with_what_its_services_gave_although_they_are_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("collateral");
+    let service = Service::start().await;
+    service.serve_platform(&td(4, 2).collateral());
+    let (store, ear) = wanting();
+    let evidence = common::of_kind(&td(4, 2), [9; 6]);
+    assert_eq!(
+        judge(&store, &common::with_collateral(&evidence, &evidence), &made_roots(), now()).verdict,
+        Verdict::Accept
+    );
+    let clock = Hand::at(now());
+    let mut first = refresher(&store, pccs(&[&service]), &clock).with_spool(&spool);
+    first.turn().await;
+    assert!(passes(&store), "{:?}", ear.take());
+
+    let (store, _) = made_store();
+    let mut second = refresher(&store, Sources::default(), &clock).with_spool(&spool);
+    second.turn().await;
+    assert!(passes(&store));
+    let gone = judge(&store, &bare(&evidence), &made_roots(), now());
+    assert_eq!(gone.cause, Some(Cause::CollateralValidity), "what evidence brought is not written down");
+
+    // A folder that was set back is below the floors.
+    let newer = json(&numbered(&td(4, 2), 19).collateral());
+    store.offer(&newer, &Source::Operator, now()).unwrap();
+    let ear = Ear::default();
+    let restarted = ear.store(made_roots(), store.floors());
+    refresher(&restarted, Sources::default(), &clock).with_spool(&spool).turn().await;
+    assert!(!passes(&restarted));
+    assert!(ear.take().iter().any(|event| matches!(event, Event::RolledBack { .. })));
+}

@@ -353,3 +353,39 @@ fn of_several_the_newest_that_is_genuine_counts_and_those_beside_it_raise_no_ala
     assert!(!ear.take().iter().any(|event| matches!(event, Event::RolledBack { .. })));
     assert_eq!(judge(&store, &bare(&made), &made_roots(), now()).verdict, Verdict::Accept);
 }
+
+#[test]
+fn altered_collateral_is_refused_or_says_the_same() {
+    let made = td(4, 2);
+    let genuine = json(&made.collateral());
+    for at in (0..genuine.len()).step_by(61) {
+        let (store, _) = made_store();
+        let mut altered = genuine.clone();
+        altered[at] ^= 1;
+        drop(store.offer(&altered, &OPERATOR, now()));
+        // What was kept is genuine: its floors are those that the genuine whole sets.
+        for floor in Vec::from(store.floors()) {
+            assert!(
+                ["12", "012c"].contains(&serde_json::to_value(&floor.mark.number).unwrap().as_str().unwrap()),
+                "{at}: {floor:?}"
+            );
+        }
+        let verification = judge(&store, &bare(&made), &made_roots(), now());
+        assert!(
+            verification.verdict == Verdict::Accept || verification.cause == Some(Cause::CollateralValidity),
+            "{at}"
+        );
+        assert!(burgrave_collateral::fuzz_decode(&altered) <= 5);
+    }
+}
+
+#[test]
+fn embedded_collateral_that_is_too_long_to_remember_is_judged_all_the_same() {
+    let (store, _) = made_store();
+    let made = td(4, 2).with(|made| made.tcb_info["padding"] = " ".repeat(70_000).into());
+    let part = with_collateral(&td(4, 2), &made);
+    assert_eq!(judge(&store, &part, &made_roots(), now()).verdict, Verdict::Accept);
+    let older = with_collateral(&made, &numbered(&made, 17));
+    store.offer(&json(&td(4, 2).collateral()), &OPERATOR, now()).unwrap();
+    assert_eq!(store.supply(&older, now()).left_out.len(), 1);
+}

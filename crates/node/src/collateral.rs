@@ -9,10 +9,13 @@ use burgrave_types::{Clock, Random};
 use burgrave_verifier::Roots;
 
 use crate::config::CollateralConfig;
+use crate::files::DataDir;
 
-/// A store under `roots`, and its refresher where any source is configured. Reads the file of authorities.
+/// A store under `roots`, and its refresher where any source is configured. Reads the file of authorities. What services
+/// give is kept in the data folder, where the next start finds it.
 pub(crate) fn open(
     config: &CollateralConfig,
+    data: &DataDir,
     roots: &Roots,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -26,7 +29,13 @@ pub(crate) fn open(
     if let Some(minutes) = config.refresh_minutes {
         pace.interval = Duration::from_secs(u64::from(minutes.get()) * 60);
     }
-    let refresher = Refresher::new(Arc::clone(&store), sources, pace, clock, random);
+    let has_service = !sources.pccs.is_empty() || !sources.kds.is_empty();
+    let mut refresher = Refresher::new(Arc::clone(&store), sources, pace, clock, random);
+    if has_service {
+        let spool = data.collateral();
+        std::fs::create_dir_all(&spool).with_context(|| format!("`{}` cannot be made", spool.display()))?;
+        refresher = refresher.with_spool(&spool);
+    }
     Ok((store, Some(refresher)))
 }
 

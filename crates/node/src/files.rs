@@ -40,6 +40,11 @@ impl DataDir {
         self.0.join("audit.jsonl")
     }
 
+    /// Vendors' collateral that services gave, for the next start.
+    pub fn collateral(&self) -> PathBuf {
+        self.0.join("collateral")
+    }
+
     /// The issuing CA's certificate, PEM, which carries the domain's trust chain.
     pub fn ca_certificate(&self) -> PathBuf {
         self.0.join("ca.pem")

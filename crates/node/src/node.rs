@@ -85,7 +85,7 @@ impl Node {
         let trust = issuer.trust.clone();
         let parts = parts(&config, &data, unsealed, keyring, &issuer, node).await?;
         let (collateral, refresher) =
-            collateral::open(&config.collateral, &parts.roots, Arc::clone(&clock), Arc::clone(&random))?;
+            collateral::open(&config.collateral, &data, &parts.roots, Arc::clone(&clock), Arc::clone(&random))?;
         let control = Control::start(parts).await.context("the services cannot start")?;
         let hub = tap.map_or_else(LinkHub::new, LinkHub::with_tap);
         control.set_links(Arc::clone(&hub) as _);
