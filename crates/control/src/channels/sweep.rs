@@ -30,12 +30,19 @@ impl Control {
         cut
     }
 
-    /// Cuts what has reached its end, has a side that did, or is no longer permitted by the time alone.
+    /// Cuts what has reached its end, has a side that did or that has no link here any more, or is no longer permitted by the
+    /// time alone. (An edge reports a channel whose link ended; one report may be lost, and the channel count against its
+    /// sides.)
     pub(crate) fn sweep_deadlines(&self, view: &View) {
         let now = self.now();
         for channel in self.channel_table().all() {
             let reason = if now >= channel.not_after {
                 let detail = format!("the grant of channel `{}` ended at {}", channel.id, channel.not_after);
+                Err(Problem::new(ProblemCode::ChannelCut, detail).with_fix("open a new channel"))
+            } else if let Some(gone) =
+                [&channel.initiator, &channel.acceptor].into_iter().find(|end| !self.is_linked(end.instance))
+            {
+                let detail = format!("the link of `{}`, a side of channel `{}`, ended", gone.instance, channel.id);
                 Err(Problem::new(ProblemCode::ChannelCut, detail).with_fix("open a new channel"))
             } else if channel.turns.is_some_and(|turns| now >= turns) {
                 self.still_permitted(view, &channel)

@@ -154,6 +154,18 @@ async fn deadlines_hold_while_the_node_waits_for_its_store() {
 }
 
 #[tokio::test]
+async fn a_channel_whose_end_nobody_reported_is_found_when_its_link_is_gone() {
+    let pair = pair().await;
+    let opened = open(&pair).await;
+    pair.node.control.tick().await;
+    assert!(pair.node.control.is_live(opened.channel));
+    pair.node.links.linked.lock().unwrap().retain(|linked| *linked != pair.ledger.id());
+    pair.node.control.tick().await;
+    assert!(!pair.node.control.is_live(opened.channel));
+    assert!(pair.node.cuts()[0].1.detail.contains(&pair.ledger.id().to_string()));
+}
+
+#[tokio::test]
 async fn a_peer_that_is_not_there_and_one_that_does_not_exist_look_alike() {
     let pair = pair().await;
     pair.node.allow("payments/api send payments/nobody").await;
