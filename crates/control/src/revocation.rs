@@ -126,7 +126,10 @@ impl Control {
         for id in &touched.instances {
             let reason = match after.instance(*id).map(|entry| &entry.record.standing) {
                 Some(RecordedStanding::Revoked { reason, .. }) => reason.clone(),
-                None if before.instance(*id).is_some() => "its enclave was deleted".to_owned(),
+                None if before.instance(*id).is_some_and(|entry| after.enclave_of(entry.record.enclave).is_none()) => {
+                    "its enclave was deleted".to_owned()
+                }
+                // Still there, or gone for so long that its record was dropped.
                 _ => continue,
             };
             let problem =

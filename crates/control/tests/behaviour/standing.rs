@@ -155,9 +155,13 @@ async fn an_instance_that_is_gone_for_long_is_forgotten() {
     node.advance(Duration::from_secs(INTERVAL * 2));
     node.control.tick().await;
     assert_eq!(node.control.status(&root()).await.unwrap().instances.stale, 1);
+    let mut events = node.control.events(&root()).await.unwrap();
     node.advance(Duration::from_secs(8 * 24 * 3600));
     node.control.tick().await;
     assert_eq!(node.control.status(&root()).await.unwrap().instances.stale, 0);
+    while let Ok(event) = events.try_recv() {
+        assert_ne!(event.kind, "instance.revoked", "nobody ended it: {}", event.detail);
+    }
     assert_eq!(node.control.instance(&root(), agent.id()).await.unwrap_err().code, ProblemCode::NotFound);
 }
 
