@@ -72,7 +72,7 @@ impl Signature {
 /// The signatures of one piece of evidence.
 #[derive(Debug, Default)]
 pub(crate) struct Signatures {
-    /// Those that change with each evidence. Their keys are the platform's, and a verifier may hold them ready.
+    /// Those that stand in each evidence. Their keys are the platform's, and a verifier may hold them ready.
     each: Vec<Signature>,
     /// Those of certificates, revocation lists and collateral, which a verifier checks once.
     once: Vec<Signature>,
@@ -103,7 +103,7 @@ impl Signatures {
         Ok(found)
     }
 
-    /// Work that verifies those that change with each evidence, under keys that were read before.
+    /// Work that verifies those that stand in each evidence, under keys that were read before.
     pub(crate) fn warm(&self) -> Result<impl FnMut(u32) -> Duration> {
         let mut ready = Vec::new();
         for one in &self.each {
