@@ -3,7 +3,7 @@
 //!
 //! Intel's TCB info, identities of quoting enclaves and revocation lists; AMD's VCEK and VLEK certificates, intermediates and
 //! revocation lists. A [`Store`] keeps what the roots vouch for. Judging evidence takes from memory and waits for nothing:
-//! [`Store::supply`] before the verification, [`Store::judged`] after it. What was missing is listed then, and a
+//! [`Store::supply`] before the verification, [`Store::judged`] after it, [`Store::admitted`] when the instance was admitted. What was missing is listed, and a
 //! [`Refresher`] fetches it: from folders that an operator fills ([`Directory`]), from a PCCS or a mirror of it ([`Pccs`]), from
 //! AMD's service or a mirror of it ([`Kds`]). The evidence is refused meanwhile with the verifier's own cause
 //! (`collateral.validity`, `chain.untrusted`), and its agent asks again.
@@ -23,7 +23,7 @@
 //!
 //! let part = EvidencePart::new(Tee::Tdx, [("quote.bin", vec![0; 5000])]);
 //! let supply = store.supply(&part, now);
-//! // verify(&Input { part: &supply.part, endorsements: &supply.endorsements, .. }), then `store.judged(..)`.
+//! // verify(&Input { part: &supply.part, endorsements: &supply.endorsements, .. }), then `store.judged(..)` and, once admitted, `store.admitted(..)`.
 //! assert!(supply.endorsements.dcap.is_some() && supply.left_out.is_empty());
 //! # Ok::<(), burgrave_types::ParseError>(())
 //! ```

@@ -54,12 +54,8 @@ impl Store {
         supply
     }
 
-    /// Learns from a verdict on the evidence as it came: what was missing is wanted from now on, and what accepted evidence
-    /// brought serves others, as long as no source has given it.
+    /// Learns from a verdict on the evidence as it came: what was missing is wanted from now on.
     pub fn judged(&self, part: &EvidencePart, verification: &Verification, now: Timestamp) {
-        if verification.verdict == Verdict::Accept {
-            self.keep_embedded(part, now);
-        }
         let asked = amd::asked(part);
         let failed = |names: &[&str]| {
             verification.checks.iter().any(|check| !check.passed && check.fatal && names.contains(&check.name))
@@ -112,7 +108,9 @@ impl Store {
         // Else the evidence is judged by what it brings, all by itself: nothing of it stays in a cache that others use.
     }
 
-    fn keep_embedded(&self, part: &EvidencePart, now: Timestamp) {
+    /// Takes up what evidence brought, to serve others as long as no source has given the same. Only for evidence of an instance
+    /// that was admitted: genuine evidence alone is anybody's, and whose collateral counts for others is a matter of trust.
+    pub fn admitted(&self, part: &EvidencePart, now: Timestamp) {
         let view = self.view.load();
         if let Some(json) = part.item(COLLATERAL)
             && id_of(&self.read_embedded(json)).is_some_and(|id| !view.platforms.contains_key(&id))

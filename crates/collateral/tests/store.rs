@@ -11,7 +11,7 @@ mod common;
 
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Subject};
 use burgrave_types::Tee;
-use burgrave_verifier::{Cause, Roots, Verdict};
+use burgrave_verifier::{Cause, Expected, Input, Profile, Roots, Verdict, verify};
 use common::platform::{Revoked, now, sgx, td};
 use common::{
     Ear, bare, json, judge, level, made_roots, made_store, numbered, of_kind, testdata, time, with_collateral,
@@ -296,6 +296,29 @@ fn evidence_that_brings_collateral_is_judged_by_it_and_accepted_serves_others() 
     assert_eq!(judge(&store, &bare(&made), &made_roots(), now()).verdict, Verdict::Accept);
     let status = store.status(now());
     assert!(status.iter().all(|status| status.source == Some(Source::Evidence)), "{status:?}");
+}
+
+#[test]
+fn what_genuine_evidence_of_a_stranger_brings_serves_nobody_else() {
+    let (store, _) = made_store();
+    let made = td(4, 2);
+    let part = with_collateral(&made, &made);
+    let supply = store.supply(&part, now());
+    let roots = made_roots();
+    let verification = verify(&Input {
+        part: &supply.part,
+        endorsements: &supply.endorsements,
+        roots: &roots,
+        profile: &Profile::default(),
+        expected: Expected::None,
+        at: now(),
+    });
+    assert_eq!(verification.verdict, Verdict::Accept);
+    store.judged(&part, &verification, now());
+    assert!(store.status(now()).is_empty());
+    assert_eq!(judge(&store, &bare(&made), &roots, now()).cause, Some(Cause::CollateralValidity));
+    store.admitted(&part, now());
+    assert_eq!(judge(&store, &bare(&made), &roots, now()).verdict, Verdict::Accept);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use burgrave_collateral::{BaseUrl, Event, Floors, Http, Level, Status, Store, Subject};
 use burgrave_types::{Clock, EvidencePart, Random, Tee, Timestamp};
-use burgrave_verifier::{Expected, Input, Profile, Roots, Verification, verify};
+use burgrave_verifier::{Expected, Input, Profile, Roots, Verdict, Verification, verify};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -101,6 +101,9 @@ pub(crate) fn judge_under(
     let (endorsements, expected) = (&supply.endorsements, Expected::None);
     let verification = verify(&Input { part: &supply.part, endorsements, roots, profile, expected, at });
     store.judged(part, &verification, at);
+    if verification.verdict == Verdict::Accept {
+        store.admitted(part, at);
+    }
     verification
 }
 
