@@ -41,6 +41,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     }
     let quote = VtpmQuote::read(part, runtime.ak.clone(), findings)?;
     describe(&report, &runtime, Some(&quote), findings);
+    quote.inspect(part, findings);
     Ok(())
 }
 

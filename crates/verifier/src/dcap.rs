@@ -39,7 +39,7 @@ use crate::eventlog::{Layout, Quoted};
 use crate::text::hex_text;
 use crate::tpm::Hash;
 use crate::verification::Findings;
-use crate::{Cause, Input, eventlog, policy};
+use crate::{Cause, Input, Profile, eventlog, policy};
 use cache::{QuotingEnclave, VerifiedPck};
 use pck::Pck;
 use quote::{Body, Kind, NotTaken, Quote};
@@ -75,6 +75,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     let platform = pck.as_ref().map(|pck| &pck.platform);
     findings.raw = claims::raw(&quote, pck.as_ref(), collateral.as_ref(), None);
     findings.claims = Some(claims::claims(&quote, platform, &Standing::unknown()));
+    judge_boot_log(part, &quote, &Profile::default(), findings);
     Ok(())
 }
 
@@ -143,15 +144,19 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
     if fatal && !whole {
         return Err(Stop);
     }
-    if let (Body::Td(report), Some(log)) = (&quote.body, input.part.item(BOOT_LOG)) {
+    judge_boot_log(input.part, quote, input.profile, findings);
+    eventlog::judge_run_time(input.profile, findings);
+    Ok(())
+}
+
+fn judge_boot_log(part: &EvidencePart, quote: &Quote<'_>, profile: &Profile, findings: &mut Findings) {
+    if let (Body::Td(report), Some(log)) = (&quote.body, part.item(BOOT_LOG)) {
         let registers = (1..).zip(&report.rtmrs);
         let quoted: Vec<_> = registers
             .map(|(index, value)| Quoted { bank: Hash::Sha384, index, value: value.as_slice().into() })
             .collect();
-        eventlog::judge(Layout::Td, (BOOT_LOG, log), &quoted, input.profile, findings);
-        eventlog::judge_run_time(input.profile, findings);
+        eventlog::judge(Layout::Td, (BOOT_LOG, log), &quoted, profile, findings);
     }
-    Ok(())
 }
 
 fn read_quote<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Quote<'a>, Stop> {

@@ -40,47 +40,25 @@ const TEMPLATES: &str = "Linux IMA-templates.rst, binary_runtime_measurements";
 pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, findings: &mut Findings) {
     let Some(piece) = input.part.item(ITEM) else { return };
     let demanded = input.profile.run_time.as_ref();
-    let checks = &mut findings.checks;
-    let offset = std::str::from_utf8(input.part.item(OFFSET_ITEM).unwrap_or_default()).unwrap_or_default();
-    let Ok(offset) = offset.parse::<u64>() else {
-        let rule = ("ima.offset", Cause::FormatMalformed, "evidence format, ima.offset");
-        checks.fatal(rule, false, "the bytes of the log before `ima.bin`, in decimal digits", "something else");
-        return;
-    };
     let registers: Vec<&Quoted> =
         quoted.iter().filter(|quoted| quoted.index == PCR && quoted.bank != Hash::Sha1).collect();
     if registers.is_empty() {
         let rule = ("ima.quoted", Cause::PcrSelection, TEMPLATES);
-        checks.record(rule, false, demanded.is_some(), "a quote over PCR 10 beside its log", "none, but of SHA-1");
+        let expected = "a quote over PCR 10 beside its log";
+        findings.checks.record(rule, false, demanded.is_some(), expected, "none, but of SHA-1");
         return;
     }
-    let appraised_under = demanded.map_or([0; 32], RunTimeProfile::id);
-    let mut state = match &input.endorsements.ima {
-        _ if offset == 0 => ImaState::new(reset_count, appraised_under, registers.iter().map(|one| one.bank)),
-        Some(state) if state.continues(offset, reset_count, appraised_under, &registers) => state.clone(),
-        known => {
-            let expected = "a log from its start (offset 0): send it anew from there";
-            let found = match known {
-                None => format!("one from byte {offset}, of which nothing is known before"),
-                Some(known) => format!("one from byte {offset}; known is {known}"),
-            };
-            checks.record(("ima.offset", Cause::LogGap, TEMPLATES), false, demanded.is_some(), expected, found);
-            return;
-        }
-    };
+    let Some(mut state) = starting_point(input, reset_count, &registers, findings) else { return };
+    let first = state.entries();
+    let checks = &mut findings.checks;
     let entries = match Entry::read_all(piece, MOST_BYTES) {
         Ok(entries) => entries,
         Err((cause, found)) => {
-            checks.fatal(
-                ("ima.format", cause, TEMPLATES),
-                false,
-                "whole entries of the run-time log, at most 2 MiB",
-                found,
-            );
+            let expected = "whole entries of the run-time log, at most 2 MiB";
+            checks.fatal(("ima.format", cause, TEMPLATES), false, expected, found);
             return;
         }
     };
-    let first = state.entries();
     let standing = match state.replay(&entries, piece.len(), &registers) {
         Ok(standing) => standing,
         Err(found) => {
@@ -89,42 +67,79 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
             return;
         }
     };
-    let is_cut = standing == Standing::Apart && piece.len() > FULL_PIECE;
+    let is_apart = standing == Standing::Apart;
+    let is_cut = is_apart && piece.len() > FULL_PIECE;
     checks.record(
         ("ima.replay", if is_cut { Cause::LogIncomplete } else { Cause::LogReplay }, TEMPLATES),
-        standing != Standing::Apart,
+        !is_apart,
         !is_cut || demanded.is_some(),
         "a log that gives PCR 10 as quoted",
-        match standing {
-            Standing::Apart if is_cut => format!("{state} gives another value: send the rest"),
-            Standing::Apart => format!("{state} gives another value"),
-            Standing::Reached | Standing::ReachedBySha1 => format!("{state}"),
+        match (is_apart, is_cut) {
+            (true, true) => format!("{state} gives another value: send the rest"),
+            (true, false) => format!("{state} gives another value"),
+            (false, _) => state.to_string(),
         },
     );
-    if standing == Standing::Apart && !is_cut {
+    if is_apart && !is_cut {
         return;
     }
     aggregate(&entries, first, quoted, findings);
-    match demanded {
-        None => findings.ima = Some(state),
-        Some(profile) => {
-            let allowed = appraise(profile, &entries, first, quoted, findings);
-            let checks = &mut findings.checks;
-            if standing == Standing::ReachedBySha1 {
-                let expected = "a kernel that extends each bank by digests of its own algorithm (Linux 5.8)";
-                checks.fatal(("ima.bank", Cause::LogAbsent, TEMPLATES), false, expected, "SHA-1 digests, padded");
-            } else if allowed {
-                findings.ima = Some(state);
-                // A kernel that measures has at least the boot in its log.
-                if standing == Standing::Reached
-                    && findings.ima.as_ref().is_some_and(|state| state.entries() > 0)
-                    && let Some(claims) = &mut findings.claims
-                {
-                    claims.proved.insert(Proved::Runtime);
-                }
-            }
-        }
+    let Some(profile) = demanded else {
+        findings.ima = Some(state);
+        return;
+    };
+    if standing == Standing::ReachedBySha1 {
+        let rule = ("ima.bank", Cause::LogAbsent, TEMPLATES);
+        let expected = "a kernel that extends each bank by digests of its own algorithm (Linux 5.8)";
+        findings.checks.fatal(rule, false, expected, "SHA-1 digests, padded");
+        return;
     }
+    if appraise(profile, &entries, first, quoted, findings) {
+        // A kernel that measures has at least the boot in its log.
+        if standing == Standing::Reached
+            && state.entries() > 0
+            && let Some(claims) = &mut findings.claims
+        {
+            claims.proved.insert(Proved::Runtime);
+        }
+        findings.ima = Some(state);
+    }
+}
+
+/// Where the part's piece of the log begins: at nothing, or at what is known of the log before it.
+fn starting_point(
+    input: &Input<'_>,
+    reset_count: u32,
+    registers: &[&Quoted],
+    findings: &mut Findings,
+) -> Option<ImaState> {
+    let demanded = input.profile.run_time.as_ref();
+    let offset = std::str::from_utf8(input.part.item(OFFSET_ITEM).unwrap_or_default()).unwrap_or_default();
+    let Ok(offset) = offset.parse::<u64>() else {
+        let rule = ("ima.offset", Cause::FormatMalformed, "evidence format, ima.offset");
+        let expected = "the bytes of the log before `ima.bin`, in decimal digits";
+        findings.checks.fatal(rule, false, expected, "something else");
+        return None;
+    };
+    let appraised_under = demanded.map_or([0; 32], RunTimeProfile::id);
+    if offset == 0 {
+        return Some(ImaState::new(reset_count, appraised_under, registers.iter().map(|one| one.bank)));
+    }
+    let known = input.endorsements.ima.as_ref();
+    if let Some(state) = known.filter(|state| state.continues(offset, reset_count, appraised_under, registers)) {
+        return Some(state.clone());
+    }
+    findings.checks.record(
+        ("ima.offset", Cause::LogGap, TEMPLATES),
+        false,
+        demanded.is_some(),
+        "a log from its start (offset 0): send it anew from there",
+        match known {
+            None => format!("one from byte {offset}, of which nothing is known before"),
+            Some(known) => format!("one from byte {offset}; known is {known}"),
+        },
+    );
+    None
 }
 
 /// Whether everything that was loaded is allowed; the first that is not is named.

@@ -29,7 +29,7 @@ use crate::check::{Checks, Stop};
 use crate::eventlog::{Layout, Quoted};
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsements, Input, TpmTrust, eventlog, ima, policy};
+use crate::{Cause, Endorsements, Input, Profile, TpmTrust, eventlog, ima, policy};
 use chain::Role;
 pub use credential::{Credential, CredentialError, make_credential};
 use pcr::PcrValues;
@@ -100,11 +100,26 @@ struct Signed<'a> {
     values: PcrValues,
 }
 
+impl Signed<'_> {
+    /// Whether the quote covers the values beside it, of which there is at least one.
+    fn is_of_its_values(&self) -> bool {
+        self.values.covered_by(&self.quote, &BTreeSet::new()).is_ok()
+            && self.quote.pcr_digest == self.values.digest(&self.quote, self.signature.hash)
+    }
+}
+
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let (ak, ek) = read_keys(part, findings)?;
     let quotes = read_quotes(part, findings)?;
     describe(&ak, ek.as_ref(), part, &quotes, findings);
+    // Nobody vouches for these values; but what a quote does not even cover is not shown.
+    let covering: Vec<_> = quotes.iter().filter(|signed| signed.is_of_its_values()).collect();
+    if let Some(claims) = &mut findings.claims {
+        claims.registers = covering.iter().flat_map(|signed| signed.values.registers(&signed.quote)).collect();
+    }
+    let quoted: Vec<_> = covering.iter().flat_map(|signed| signed.values.for_logs(&signed.quote)).collect();
+    judge_boot_log(part, &quoted, &Profile::default(), findings);
     Ok(())
 }
 
@@ -160,10 +175,14 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
 
 /// Holds the logs beside quotes, which were verified, against their values.
 fn judge_logs(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, findings: &mut Findings) {
-    if let Some(log) = input.part.item(BOOT_LOG) {
-        eventlog::judge(Layout::Tpm, (BOOT_LOG, log), quoted, input.profile, findings);
-    }
+    judge_boot_log(input.part, quoted, input.profile, findings);
     ima::judge(input, quoted, reset_count, findings);
+}
+
+fn judge_boot_log(part: &EvidencePart, quoted: &[Quoted], profile: &Profile, findings: &mut Findings) {
+    if let Some(log) = part.item(BOOT_LOG) {
+        eventlog::judge(Layout::Tpm, (BOOT_LOG, log), quoted, profile, findings);
+    }
 }
 
 /// Checks one quote but for its signature; says whether it covers the values beside it.

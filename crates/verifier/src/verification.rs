@@ -236,6 +236,9 @@ pub struct Inspected {
     pub claims: Option<Claims>,
     /// The TEE's own fields.
     pub raw: Value,
+    /// The events of the boot event log, where there is one. `proven` says here that it fits what the evidence says.
+    #[serde(skip_serializing_if = "MeasuredLog::is_empty")]
+    pub log: MeasuredLog,
 }
 
 /// Decodes a part without judging it: neither signature nor chain, time or profile are looked at.
@@ -255,7 +258,7 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
         Tee::NvidiaGpu => nvidia::inspect(part, &mut findings),
     };
     match read {
-        Ok(()) => Ok(Inspected { tee: part.tee, claims: findings.claims, raw: findings.raw }),
+        Ok(()) => Ok(Inspected { tee: part.tee, claims: findings.claims, raw: findings.raw, log: findings.log }),
         Err(Stop) => Err(findings.checks.first_cause().unwrap_or(Cause::FormatMalformed)),
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Quoted {
     pub(crate) value: HexBytes,
 }
 
-/// Replays the log in `item` against `quoted`, which only signatures that were verified may vouch for. What it explains
+/// Replays the log in `item` against `quoted`. Only signatures that were verified may vouch for that, unless nobody is to
+/// believe what comes out. What it explains
 /// becomes claims; what it should explain and does not is a reason to refuse.
 pub(crate) fn judge(
     layout: Layout,

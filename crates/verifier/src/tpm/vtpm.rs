@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::pcr::PcrValues;
 use super::structures::{Hash, Key, Signature};
-use super::{SIGNATURE, Signed, check_quote, describe_quote, judge_logs, read_quote};
+use super::{SIGNATURE, Signed, check_quote, describe_quote, judge_boot_log, judge_logs, read_quote};
 use crate::check::Stop;
 use crate::verification::Findings;
-use crate::{Cause, Input};
+use crate::{Cause, Input, Profile};
 
 /// A quote and the key that must have signed it, read and not yet believed.
 pub(crate) struct VtpmQuote<'a> {
@@ -62,6 +62,18 @@ impl<'a> VtpmQuote<'a> {
     /// The quoted values as registers. The caller's until [`VtpmQuote::check`] and [`VtpmQuote::verify`] have passed.
     pub(crate) fn registers(&self) -> BTreeMap<String, HexBytes> {
         self.signed.values.registers(&self.signed.quote)
+    }
+
+    /// As [`VtpmQuote::registers`] and [`VtpmQuote::judge_logs`] of the boot's log, for what is believed by nobody.
+    pub(crate) fn inspect(&self, part: &EvidencePart, findings: &mut Findings) {
+        if !self.signed.is_of_its_values() {
+            return;
+        }
+        if let Some(claims) = &mut findings.claims {
+            claims.registers.extend(self.registers());
+        }
+        let quoted = self.signed.values.for_logs(&self.signed.quote);
+        judge_boot_log(part, &quoted, &Profile::default(), findings);
     }
 
     /// Holds the logs beside the quote against it. Only to be called after [`VtpmQuote::check`] and [`VtpmQuote::verify`].

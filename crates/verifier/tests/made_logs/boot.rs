@@ -1,7 +1,7 @@
 //! Boot event logs.
 
 use burgrave_types::claims::BootClaims;
-use burgrave_verifier::{Verdict, Verification};
+use burgrave_verifier::{Verdict, Verification, inspect};
 
 use super::tpm::Pcrs;
 use super::{AT, cause, found, length, machine, sha1, sha256};
@@ -95,6 +95,25 @@ fn a_log_that_fits_its_quote_says_how_the_machine_was_booted() {
         [sha256(b"shim"), sha256(b"grub")]
     );
     assert_eq!(Log::of_machine(0, line).claims().secure_boot, Some(false));
+}
+
+#[test]
+fn inspection_shows_registers_and_log_and_believes_neither() {
+    let log = Log::of_machine(1, "/vmlinuz");
+    let mut machine = machine(log.pcrs.clone());
+    machine.set("eventlog.bin", log.bytes.clone());
+    let inspected = inspect(&machine.part()).unwrap();
+    let claims = inspected.claims.unwrap();
+    assert_eq!(claims.boot.unwrap(), log.claims());
+    assert_eq!(claims.registers["pcr7"].0, log.pcrs[&7]);
+    // What a release's reference keeps of it.
+    assert_eq!(inspected.log.reference().0["pcr7"].len(), 2);
+    machine.set("pcrs.json", br#"{"sha256":{"7":""}}"#.to_vec());
+    assert!(inspect(&machine.part()).is_err());
+    let other = serde_json::json!({ "sha256": { "0": "00".repeat(32), "4": "00".repeat(32), "7": "00".repeat(32), "8": "00".repeat(32) } });
+    machine.set("pcrs.json", other.to_string().into_bytes());
+    let inspected = inspect(&machine.part()).unwrap();
+    assert!(inspected.claims.unwrap().registers.is_empty() && inspected.log.is_empty());
 }
 
 #[test]
