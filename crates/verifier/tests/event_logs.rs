@@ -9,6 +9,9 @@
 
 mod common;
 
+use std::io::Write;
+use std::sync::Once;
+
 use burgrave_types::Tee;
 use burgrave_types::claims::{Claims, Proved};
 use burgrave_verifier::eventlog::{EventLog, Layout};
@@ -16,9 +19,19 @@ use burgrave_verifier::tpm::Hash;
 use burgrave_verifier::{Cause, Verdict, Verification};
 use common::{Case, collection, logs};
 
+static SKIPPED: Once = Once::new();
+
 /// The case of a row of the whole collection, where it is at hand.
 fn row(id: &str) -> Option<Case> {
-    let (folder, rows) = collection()?;
+    let Some((folder, rows)) = collection() else {
+        SKIPPED.call_once(|| {
+            // Not `eprintln!`, whose output the test runner keeps to itself when a test passes.
+            let said =
+                writeln!(std::io::stderr(), "skipped: no evidence vectors at BURGRAVE_VECTORS or ../shared/vectors");
+            said.unwrap();
+        });
+        return None;
+    };
     Some(rows.iter().find(|row| row.id == id).unwrap().case(&folder))
 }
 
@@ -95,17 +108,13 @@ fn every_altered_digest_of_an_accepted_log_is_refused_and_its_register_named() {
             let failed = altered.checks.iter().find(|check| check.name == "log.replay").unwrap();
             let name = if layout == Layout::Td { format!("rtmr{}", index - 1) } else { format!("pcr{index}") };
             assert!(failed.found.contains(&name), "{id}: {failed:?}");
-            assert!(altered.claims.unwrap().boot.is_none_or(|boot| altered_claims_are_fewer(&boot, index, layout)));
+            let boot = altered.claims.unwrap().boot.unwrap_or_default();
+            // An altered digest of another bank than the one that claims come from leaves these as they were.
+            let is_unproven = |register: &str| altered.log.0.get(register).is_none_or(|register| !register.proven);
+            let (policy, programs) = if layout == Layout::Td { ("rtmr0", "rtmr1") } else { ("pcr7", "pcr4") };
+            assert_eq!(boot.secure_boot.is_none(), is_unproven(policy), "{id}, byte {at}");
+            assert_eq!(boot.images.is_empty(), is_unproven(programs), "{id}, byte {at}");
         }
-    }
-}
-
-/// What an unproven register would have said is not said.
-fn altered_claims_are_fewer(boot: &burgrave_types::claims::BootClaims, index: u32, layout: Layout) -> bool {
-    match (layout, index) {
-        (Layout::Tpm, 7) | (Layout::Td, 1) => true,
-        (Layout::Tpm, 4) | (Layout::Td, 2) => true,
-        _ => boot.secure_boot.is_some(),
     }
 }
 
