@@ -74,7 +74,6 @@ pub use floors::{Floor, Floors, Mark, Number};
 pub use kds::Kds;
 pub use offer::{OfferError, Offered};
 pub use pccs::Pccs;
-pub use piece::fuzz_decode;
 pub use refresher::{Refresher, Sources};
 pub use schedule::Pace;
 pub use status::{Event, Failure, Level, Status};

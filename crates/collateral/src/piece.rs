@@ -127,13 +127,6 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Vec<Piece>> {
     signed.map(|signed| vec![Piece::Signed(Arc::new(signed))])
 }
 
-/// The body of a fuzz target: reads bytes as everything that is taken from sources. Returns how many pieces they hold.
-pub fn fuzz_decode(bytes: &[u8]) -> usize {
-    let answer = usize::from(signed_text(bytes).is_some());
-    let list = usize::from(read_crl(bytes).is_some());
-    answer + list + read(bytes).map_or(0, |pieces| pieces.len())
-}
-
 /// What an answer of Intel's service holds, `tcbInfo` or `enclaveIdentity`: the signed text and its signature.
 pub(crate) fn signed_text(body: &[u8]) -> Option<(String, String)> {
     let answer: Answer<'_> = serde_json::from_slice(body).ok()?;

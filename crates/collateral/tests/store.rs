@@ -398,7 +398,6 @@ fn altered_collateral_is_refused_or_says_the_same() {
             verification.verdict == Verdict::Accept || verification.cause == Some(Cause::CollateralValidity),
             "{at}"
         );
-        assert!(burgrave_collateral::fuzz_decode(&altered) <= 5);
     }
 }
 
