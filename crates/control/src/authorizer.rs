@@ -195,6 +195,18 @@ impl Control {
         self.decide(view, &self.candidate_request(candidate)?, None, Durability::Durable)
     }
 
+    /// Denies one of many whom the policy denies, without a decision on record: each of these would be a line that a stranger
+    /// can have written as often as they like. It is counted as the refusal that it is.
+    pub(crate) fn denied_unheard(&self, view: &View, candidate: &CandidateFacts) -> Result<(), Problem> {
+        let request = self.candidate_request(candidate)?;
+        let decision = view.rules.authorize(&request);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemCode::PolicyDenied, denial(&request, &decision))
+            .with_fix("an administrator sees why others like it were denied with `burgrave audit tail --denied`"))
+    }
+
     /// Whether somebody who was permitted to become an instance still is, under this view. Only a denial is recorded.
     pub(crate) fn still_permits(&self, view: &View, candidate: &CandidateFacts) -> Result<(), Problem> {
         if view.rules.authorize(&self.candidate_request(candidate)?).allowed {

@@ -43,6 +43,11 @@ impl Refusals {
         writes
     }
 
+    /// Whether one more refusal of that cause would get no line.
+    pub(crate) fn is_full(&self, who: Option<InstanceId>, cause: &str) -> bool {
+        self.lock().by_cause.get(&(who, cause.to_owned())).is_some_and(|(lines, _)| *lines >= IN_FULL)
+    }
+
     /// What had no line in the minute that is over, and begins another.
     fn due(&self, now: Timestamp) -> Vec<Summary> {
         let mut counts = self.lock();

@@ -39,6 +39,13 @@ impl Control {
     async fn admit_verified(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
         let view = self.view()?;
         let enclave = self.still_admits(&view, &admission)?;
+        // Before anything is written for it, and before the HSM is asked.
+        if admission.instance.is_none() && !has_room(&view, admission.enclave, self.now()) {
+            return Err(too_many(&admission.enclave_name));
+        }
+        if self.refusals().is_full(admission.instance, ProblemCode::PolicyDenied.as_str()) {
+            self.denied_unheard(&view, &candidate(&admission))?;
+        }
         self.rule_candidate(&view, &candidate(&admission))?.or_denied()?;
 
         let now = self.now();

@@ -135,3 +135,19 @@ async fn strangers_who_are_refused_again_and_again_cost_a_few_lines_and_a_number
     });
     assert_eq!(summaries.collect::<Vec<_>>(), [("binding.report_data", 20), ("tpm.activation", 1)]);
 }
+
+#[tokio::test]
+async fn strangers_whom_the_policy_denies_again_and_again_cost_a_few_decisions_on_record() {
+    let node = Node::dev().await;
+    node.register("payments/api").await;
+    node.rule(burgrave_control::RuleEffect::Forbid, "payments/api attest payments/api").await;
+    for number in 0..25 {
+        let denied = Agent::new("payments/api").attest(&node).await.unwrap_err();
+        assert_eq!((denied.code, denied.decision_id.is_some()), (ProblemCode::PolicyDenied, number < 10));
+    }
+    let events = node.audit.memory.events();
+    let decided = events.iter().filter(
+        |(event, _)| matches!(&event.kind, Kind::Decision(decision) if decision.operation == Operation::Attest),
+    );
+    assert_eq!((decided.count(), causes(&node).len()), (10, 10));
+}
