@@ -12,7 +12,7 @@ mod common;
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Subject};
 use burgrave_types::Tee;
 use burgrave_verifier::{Cause, Expected, Input, Profile, Roots, Verdict, verify};
-use common::platform::{Revoked, now, sgx, td};
+use common::platform::{KEYS, Revoked, now, sgx, td};
 use common::{
     Ear, bare, json, judge, level, made_roots, made_store, numbered, of_kind, testdata, time, with_collateral,
 };
@@ -410,4 +410,24 @@ fn embedded_collateral_that_is_too_long_to_remember_is_judged_all_the_same() {
     let older = with_collateral(&made, &numbered(&made, 17));
     store.offer(&json(&td(4, 2).collateral()), &OPERATOR, now()).unwrap();
     assert_eq!(store.supply(&older, now()).left_out.len(), 1);
+}
+
+#[test]
+fn an_authority_that_only_bears_the_name_takes_nobodys_place() {
+    let (store, _) = made_store();
+    let made = td(4, 2);
+    store.offer(&json(&made.collateral()), &OPERATOR, now()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Intel SGX PCK Platform CA");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "Test");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    let forged = params.signed_by(&key, &KEYS.other_root).unwrap().pem();
+    store.offer(forged.as_bytes(), &OPERATOR, now()).unwrap_err();
+    let mut newer = numbered(&made, 19).collateral();
+    newer["pck_crl_issuer_chain"] = forged.into();
+    drop(store.offer(&json(&newer), &OPERATOR, now()));
+    assert_eq!(judge(&store, &bare(&made), &made_roots(), now()).verdict, Verdict::Accept);
 }
