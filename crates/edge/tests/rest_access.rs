@@ -79,7 +79,7 @@ async fn without_a_credential_only_what_is_public_is_answered() {
             assert_eq!(reply.header("www-authenticate"), "Bearer", "{method} {path}");
         }
     }
-    assert_eq!(public, ["/docs/errors", "/livez", "/readyz", "/v1/domain", "/v1/openapi.json"]);
+    assert_eq!(public, ["/docs/errors", "/livez", "/readyz", "/v1/domain", "/v1/domain/keys", "/v1/openapi.json"]);
     world.ask(None, "GET", "/readyz?verbose", None).await.problem(401, "auth.required");
 }
 

@@ -227,6 +227,7 @@ fn claims_record(claims: &Claims) -> Result<RestrictedExpression, String> {
     let advisories = claims.tcb.advisories.iter().cloned().map(RestrictedExpression::new_string);
     // What is beyond a Long is left out: a `has` test then says no, which can only narrow a permit.
     let number = |value: Option<u64>| value.and_then(|n| i64::try_from(n).ok()).map(RestrictedExpression::new_long);
+    let boot = claims.boot.as_ref();
     let fields = BTreeMap::from([
         ("tee", Some(RestrictedExpression::new_entity_uid(uid("Tee", claims.tee.as_str())?))),
         ("tcb", Some(RestrictedExpression::new_entity_uid(uid("TcbStatus", claims.tcb.status.as_str())?))),
@@ -242,6 +243,8 @@ fn claims_record(claims: &Claims) -> Result<RestrictedExpression, String> {
         ("productId", text(&claims.launch.product_id)),
         ("svn", number(claims.launch.svn)),
         ("config", hex(&claims.config)),
+        ("secureBoot", boot.and_then(|boot| boot.secure_boot).map(RestrictedExpression::new_bool)),
+        ("kernelCommandLine", boot.and_then(|boot| text(&boot.kernel_command_line))),
     ]);
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     RestrictedExpression::new_record(present).map_err(|error| error.to_string())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use burgrave_policy::{
     AdminFacts, Part, PolicySnapshot, Principal, Request, Resource, RuleEffect, SimpleRule, Tier, explain,
 };
-use burgrave_types::claims::{HexBytes, Proved, TcbStatus, Tee};
+use burgrave_types::claims::{BootClaims, HexBytes, Proved, TcbStatus, Tee};
 use burgrave_types::{Operation, PolicyId, ResourceId};
 use common::{NOW, candidate, context, determining, instance, record, request, snapshot};
 
@@ -384,10 +384,39 @@ fn every_word_that_claims_can_say_is_known_to_the_schema() {
     api.claims.launch.signer = Some(HexBytes(vec![2]));
     api.claims.launch.product_id = Some("7".to_owned());
     api.claims.tcb.advisories = vec!["INTEL-SA-00001".to_owned()];
+    api.claims.boot = Some(BootClaims {
+        secure_boot: Some(true),
+        kernel_command_line: Some("quiet".to_owned()),
+        images: vec![HexBytes(vec![3])],
+    });
     for tee in Tee::ALL {
         api.claims.tee = *tee;
         let decision = policies.authorize(&request(&api, Operation::Encrypt, "key/payments/pii"));
         assert!(decision.allowed, "{tee}: {decision:?}");
+    }
+}
+
+#[test]
+fn a_policy_can_ask_how_a_machine_was_booted() {
+    let text = r#"permit (principal, action == Burgrave::Action::"encrypt", resource)
+        when { principal.att has secureBoot && principal.att.secureBoot
+            && principal.att has kernelCommandLine && principal.att.kernelCommandLine like "*lockdown=integrity*" };"#;
+    let policies = snapshot(&[text]);
+    let mut api = instance("payments/api");
+    for (boot, allowed) in [
+        (None, false),
+        (Some((Some(true), Some("quiet lockdown=integrity"))), true),
+        (Some((Some(false), Some("quiet lockdown=integrity"))), false),
+        (Some((Some(true), Some("quiet"))), false),
+        (Some((None, Some("quiet lockdown=integrity"))), false),
+    ] {
+        api.claims.boot = boot.map(|(secure_boot, line)| BootClaims {
+            secure_boot,
+            kernel_command_line: line.map(str::to_owned),
+            images: Vec::new(),
+        });
+        let decision = policies.authorize(&request(&api, Operation::Encrypt, "key/payments/pii"));
+        assert_eq!(decision.allowed, allowed, "{boot:?}");
     }
 }
 

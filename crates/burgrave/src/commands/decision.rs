@@ -1,7 +1,7 @@
 //! `burgrave can` and `burgrave why`: decisions before and after they fall.
 
 use burgrave_client::Client;
-use burgrave_types::api::{AuthorizeRequest, DecisionFilter, Subject};
+use burgrave_types::api::{AuthorizeRequest, DecisionFilter, DecisionSubject, Subject};
 use burgrave_types::{DecisionId, EnclaveName, InstanceId, Operation, ParseError, Problem, ProblemCode, ResourceId};
 use clap::Args;
 
@@ -105,8 +105,8 @@ pub(crate) async fn why(why: Why, client: &Client, output: &Output) -> Outcome {
 
 /// The latest decision about an enclave: administrators' questions, this one among them, are decisions as well.
 async fn latest(client: &Client) -> Result<DecisionId, Problem> {
-    let latest = client.decisions(&DecisionFilter { limit: 1000, ..DecisionFilter::default() }).await?;
-    latest.iter().find(|decision| decision.enclave.is_some()).map(|decision| decision.id).ok_or_else(|| {
+    let of_enclaves = DecisionFilter { subject: Some(DecisionSubject::Enclave), limit: 1, ..DecisionFilter::default() };
+    client.decisions(&of_enclaves).await?.first().map(|decision| decision.id).ok_or_else(|| {
         Problem::new(ProblemCode::NotFound, "no enclave has asked for anything yet")
             .with_fix("ask how a decision would fall: `burgrave can payments/api encrypt key/payments/pii`")
     })

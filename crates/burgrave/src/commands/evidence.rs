@@ -241,6 +241,8 @@ pub(crate) fn claim_facts<'a>(facts: Facts<'a>, claims: &Claims) -> Facts<'a> {
         .maybe("svn", claims.launch.svn)
         .maybe("config", claims.config.as_ref())
         .maybe("binding", claims.binding.as_ref())
+        .maybe("secure boot", claims.boot.as_ref().and_then(|boot| boot.secure_boot))
+        .maybe("command line", claims.boot.as_ref().and_then(|boot| boot.kernel_command_line.as_ref()))
         .fact("proved", list(claims.proved.iter()));
     claims.registers.iter().fold(facts, |facts, (name, value)| facts.fact(name, value))
 }
