@@ -18,14 +18,16 @@
 
 mod hcl;
 
+use std::sync::Arc;
+
 use burgrave_types::claims::Proved;
 use burgrave_types::{EvidencePart, Tee};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::check::{Checks, Stop};
 use crate::tpm::VtpmQuote;
 use crate::verification::Findings;
-use crate::{Cause, Expected, Input, dcap, snp};
+use crate::{Cause, Expected, Input, Raw, dcap, snp};
 use hcl::{Hardware, HclReport, NoReport, RuntimeData};
 
 const ITEM: &str = "hcl-report.bin";
@@ -170,16 +172,21 @@ fn report_data(report: &HclReport<'_>, hardware: &EvidencePart, checks: &mut Che
 
 /// The hardware's claims become the machine's, with the vTPM's beside them.
 fn describe(report: &HclReport<'_>, runtime: &RuntimeData, quote: Option<&VtpmQuote<'_>>, findings: &mut Findings) {
-    let hardware = std::mem::replace(&mut findings.raw, Value::Null);
-    findings.raw = json!({
-        "hcl": {
-            "version": report.version,
-            "hash": report.hash.as_str(),
-            "configuration": runtime.configuration,
-            "user_data": runtime.user_data,
-        },
-        "hardware": hardware,
-        "quote": quote.map(VtpmQuote::raw),
+    let hardware = std::mem::take(&mut findings.raw);
+    let (version, hash) = (report.version, report.hash);
+    let (configuration, user_data) = (Arc::clone(&runtime.configuration), Arc::clone(&runtime.user_data));
+    let quote_fields = quote.map(VtpmQuote::raw);
+    findings.raw = Raw::new(move || {
+        json!({
+            "hcl": {
+                "version": version,
+                "hash": hash.as_str(),
+                "configuration": *configuration,
+                "user_data": *user_data,
+            },
+            "hardware": hardware,
+            "quote": quote_fields,
+        })
     });
     if let Some(claims) = &mut findings.claims {
         claims.tee = Tee::AzVtpm;

@@ -211,7 +211,7 @@ fn read<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Tokens<'a
         let (rule, expected, found) = refused("cca.realm.claims", refusal);
         checks.stop(rule, expected, found)
     })?;
-    findings.raw = raw(&platform, &realm);
+    findings.raw = raw(&platform, &realm).into();
     findings.claims = Some(claims(&platform, &realm));
     Ok(Tokens { platform_message, platform, realm_message, realm })
 }

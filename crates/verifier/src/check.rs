@@ -1,10 +1,8 @@
 //! What was checked and how it came out, so that a refusal can be explained in one line.
 
-use std::fmt;
-
 use serde::Serialize;
 
-use crate::Cause;
+use crate::{Cause, Text};
 
 /// One rule and its outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -18,9 +16,9 @@ pub struct Check {
     /// What its failure is called.
     pub cause: Cause,
     /// What had to be found, in words or hexadecimal.
-    pub expected: String,
+    pub expected: Text,
     /// What was found.
-    pub found: String,
+    pub found: Text,
     /// Document and section that the rule comes from.
     pub reference: &'static str,
 }
@@ -39,8 +37,8 @@ impl Checks {
         &mut self,
         (name, cause, reference): Rule,
         passed: bool,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
+        expected: impl Into<Text>,
+        found: impl Into<Text>,
     ) -> bool {
         self.record((name, cause, reference), passed, true, expected, found)
     }
@@ -50,8 +48,8 @@ impl Checks {
         &mut self,
         rule: Rule,
         passed: bool,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
+        expected: impl Into<Text>,
+        found: impl Into<Text>,
     ) -> Result<(), Stop> {
         if self.record(rule, passed, true, expected, found) { Ok(()) } else { Err(Stop) }
     }
@@ -61,14 +59,14 @@ impl Checks {
         &mut self,
         rule: Rule,
         holds: bool,
-        expected: impl fmt::Display,
-        otherwise: &str,
+        expected: impl Into<Text>,
+        otherwise: &'static str,
     ) -> Result<(), Stop> {
         self.need(rule, holds, expected, if holds { "as expected" } else { otherwise })
     }
 
     /// Records a failure after which nothing more can be looked at.
-    pub(crate) fn stop(&mut self, rule: Rule, expected: impl fmt::Display, found: impl fmt::Display) -> Stop {
+    pub(crate) fn stop(&mut self, rule: Rule, expected: impl Into<Text>, found: impl Into<Text>) -> Stop {
         self.record(rule, false, true, expected, found);
         Stop
     }
@@ -79,10 +77,10 @@ impl Checks {
         (name, cause, reference): Rule,
         passed: bool,
         fatal: bool,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
+        expected: impl Into<Text>,
+        found: impl Into<Text>,
     ) -> bool {
-        let (expected, found) = (expected.to_string(), found.to_string());
+        let (expected, found) = (expected.into(), found.into());
         self.0.push(Check { name, passed, fatal, cause, expected, found, reference });
         passed
     }
@@ -104,6 +102,12 @@ impl Checks {
 
     pub(crate) fn into_vec(self) -> Vec<Check> {
         self.0
+    }
+
+    /// The checks, to be told again and again.
+    pub(crate) fn into_shared(self) -> Vec<Check> {
+        let shared = |check: Check| Check { expected: check.expected.shared(), found: check.found.shared(), ..check };
+        self.0.into_iter().map(shared).collect()
     }
 }
 

@@ -218,7 +218,7 @@ fn vouchers(
         collateral.has_not_revoked(&pck, &mut own)?;
         Ok(verified)
     });
-    let own = own.into_vec();
+    let own = own.into_shared();
     checks.append(&own);
     let (windows, root) = verified?;
     let pck = Arc::new(VerifiedPck {
@@ -250,7 +250,7 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
     let came = match input.part.item(COLLATERAL) {
         Some(json) => Some(Collateral::parse(json).map_err(|error| {
             let rule = ("dcap.collateral.format", Cause::FormatMalformed, LEVELS);
-            checks.stop(rule, "the nine members of Intel's answers", error)
+            checks.stop(rule, "the nine members of Intel's answers", error.to_string())
         })?),
         None => None,
     };

@@ -25,7 +25,7 @@ use entry::{AGGREGATE, Entry};
 pub use state::ImaState;
 use state::Standing;
 
-const ITEM: &str = "ima.bin";
+pub(crate) const ITEM: &str = "ima.bin";
 const OFFSET_ITEM: &str = "ima.offset";
 /// The PCR that IMA extends.
 const PCR: u32 = 10;
@@ -186,7 +186,7 @@ fn aggregate(entries: &[Entry<'_>], first: u64, quoted: &[Quoted], findings: &mu
         known.contains(&digest),
         false,
         "the digest of the boot's PCRs in the log's first entry",
-        digest,
+        digest.to_string(),
     );
 }
 

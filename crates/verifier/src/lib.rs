@@ -55,6 +55,7 @@ pub mod nvidia;
 mod path;
 mod policy;
 mod profile;
+mod raw;
 mod reader;
 mod result;
 mod run_time;
@@ -70,8 +71,10 @@ pub use appraise::{Appraisal, Difference, EventDifference, Known, ReferenceLog, 
 pub use cause::Cause;
 pub use check::Check;
 pub use profile::{BootLogProfile, DcapProfile, Profile, SnpProfile, TdxProfile, TpmProfile, TpmTrust};
+pub use raw::Raw;
 pub use result::{EAT_PROFILE, ResultInputs, attestation_result};
 pub use run_time::{FileDigest, FileKey, RunTimeProfile};
+pub use text::Text;
 pub use trust::{Endorsement, Endorsements, Roots};
 pub use verification::{Expected, Input, Inspected, Verdict, Verification, detect, fuzz_verify, inspect, verify};
 pub use x509::{Certificate, Crl};

@@ -112,7 +112,7 @@ fn read_document<'a>(message: Sign1<'a>, findings: &mut Findings) -> Result<Docu
     let document = Document::read(message.payload).map_err(|refusal| {
         findings.checks.stop(("nitro.document", refusal.cause, PROCESS), refusal.expected, refusal.found)
     })?;
-    findings.raw = raw(&document);
+    findings.raw = raw(&document).into();
     findings.claims = Some(claims(&document));
     Ok(document)
 }

@@ -26,7 +26,7 @@ use crate::path::{self, Rules};
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsement, Endorsements, Input, policy};
+use crate::{Cause, Endorsement, Endorsements, Input, Raw, policy};
 use report::{LONGEST, NoReport, Report, SIGNATURE};
 
 const REPORT: &str = "report.bin";
@@ -72,7 +72,7 @@ struct FirmwareId<'a> {
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let report = read_report(part, &mut findings.checks)?;
     let chain = read_chain(part, &Endorsements::default());
-    findings.raw = raw(&report);
+    findings.raw = raw(&report).into();
     findings.claims = Some(claims(&report, &chain));
     Ok(())
 }
@@ -83,7 +83,8 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     let chain = read_chain(input.part, input.endorsements);
     let claims = claims(&report, &chain);
     policy::judge(input.profile, &claims, &mut findings.checks);
-    findings.raw = raw(&report);
+    let bytes = input.part.item(REPORT).unwrap_or_default().to_vec();
+    findings.raw = Raw::new(move || Report::read(&bytes).as_ref().map(raw).unwrap_or_default());
     findings.claims = Some(claims);
     if let Some((bytes, cause)) = input.expected.qualifying_data() {
         findings.checks.fatal(

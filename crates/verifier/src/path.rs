@@ -16,7 +16,7 @@ use crate::check::Stop;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::{Certificate, EC_PUBLIC_KEY, SECP384R1};
-use crate::{Cause, Endorsements, Input};
+use crate::{Cause, Endorsements, Input, Text};
 
 /// Longer paths no vendor has.
 const LONGEST: usize = 16;
@@ -44,7 +44,7 @@ pub(crate) struct Path {
     /// The P-384 key at its end.
     key: ParsedPublicKey,
     /// The subject of the certificate at its end.
-    pub(crate) subject: String,
+    pub(crate) subject: Text,
     /// The first instant at which all of it is valid.
     from: Timestamp,
     /// The last one.
@@ -216,7 +216,7 @@ fn read(chain: &[&[u8]], rules: &Rules, findings: &mut Findings) -> Result<(Path
         (Timestamp::from_unix_secs(i64::MIN / 1000), Timestamp::from_unix_secs(i64::MAX / 1000)),
         |(from, until), (first, last)| (from.max(first), until.min(last)),
     );
-    Ok((Path { key, subject: leaf.subject(), from, until }, certificates))
+    Ok((Path { key, subject: Text::from(leaf.subject()).shared(), from, until }, certificates))
 }
 
 fn digest_of(chain: &[&[u8]]) -> [u8; 32] {

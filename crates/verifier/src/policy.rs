@@ -2,9 +2,10 @@
 //! still to be learnt.
 
 use burgrave_types::Claims;
+use burgrave_types::claims::TcbClaims;
 
 use crate::check::Checks;
-use crate::{Cause, Profile};
+use crate::{Cause, Profile, Text};
 
 /// Holds `claims` against the profile. A claim that a TEE cannot make is not held against it.
 pub(crate) fn judge(profile: &Profile, claims: &Claims, checks: &mut Checks) {
@@ -36,12 +37,70 @@ pub(crate) fn judge(profile: &Profile, claims: &Claims, checks: &mut Checks) {
             format_args!("VMPL {privilege}"),
         );
     }
-    let taken: Vec<_> = profile.tcb_status.iter().map(|status| status.as_str()).collect();
-    let svn: Vec<_> = claims.tcb.svn.iter().map(|(name, svn)| format!("{name} {svn}")).collect();
     checks.fatal(
         ("policy.tcb", Cause::TcbStatus, "profile, tcb_status and snp.min_tcb"),
         profile.tcb_status.contains(&claims.tcb.status),
-        format_args!("a TCB that is {}", taken.join(" or ")),
-        format_args!("{} ({})", claims.tcb.status, svn.join(", ")),
+        taken(profile),
+        found(&claims.tcb),
     );
+}
+
+/// Which statuses a profile takes.
+fn taken(profile: &Profile) -> Text {
+    let mut text = String::with_capacity(48);
+    for status in &profile.tcb_status {
+        text.push_str(if text.is_empty() { "a TCB that is " } else { " or " });
+        text.push_str(status.as_str());
+    }
+    if text.is_empty() { "a TCB that is ".into() } else { text.into() }
+}
+
+/// The status and the numbers that it was found for.
+fn found(tcb: &TcbClaims) -> Text {
+    let mut text = String::with_capacity(32 + 12 * tcb.svn.len());
+    text.push_str(tcb.status.as_str());
+    text.push_str(" (");
+    for (at, (name, svn)) in tcb.svn.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { ", " });
+        text.push_str(name);
+        text.push(' ');
+        push_number(&mut text, *svn);
+    }
+    text.push(')');
+    text.into()
+}
+
+fn push_number(text: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        used += 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend(digits.iter().skip(digits.len() - used).map(|digit| char::from(*digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use burgrave_types::claims::TcbStatus;
+
+    use super::*;
+
+    #[test]
+    fn statuses_and_numbers_are_told_as_they_are() {
+        let mut profile = Profile::default();
+        assert_eq!(taken(&profile), "a TCB that is up-to-date or vendor-managed");
+        profile.tcb_status.clear();
+        assert_eq!(taken(&profile), "a TCB that is ");
+        let mut tcb = TcbClaims::new(TcbStatus::OutOfDate);
+        assert_eq!(found(&tcb), "out-of-date ()");
+        tcb.svn = [("a", 0), ("b", 7), ("c", 1_234_567_890), ("d", u64::MAX)]
+            .map(|(name, svn)| (name.to_owned(), svn))
+            .into();
+        assert_eq!(found(&tcb), "out-of-date (a 0, b 7, c 1234567890, d 18446744073709551615)");
+    }
 }

@@ -120,7 +120,7 @@ mod tests {
                 boot: None,
                 proved: BTreeSet::new(),
             }),
-            raw: Value::Null,
+            raw: Value::Null.into(),
             valid_until: Some(Timestamp::from_unix_secs(500)),
             checks: Vec::new(),
             log: Default::default(),

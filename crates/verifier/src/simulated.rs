@@ -37,7 +37,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
             ("simulated.report_data", cause, FORMAT),
             carried.is_some_and(|(head, rest)| head == bytes && rest.iter().all(|byte| *byte == 0)),
             format_args!("{}, then zeros to 64 bytes", hex::encode(bytes)),
-            &report.report_data,
+            report.report_data.to_string(),
         );
     }
     let (message, signature) = (input.part.item(REPORT_ITEM), input.part.item(SIGNATURE_ITEM));
@@ -61,7 +61,7 @@ fn read(part: &EvidencePart, findings: &mut Findings) -> Result<SimulatedReport,
     }
     let report: SimulatedReport = match serde_json::from_slice(bytes) {
         Ok(report) => report,
-        Err(error) => return Err(checks.stop(rule, expected, error)),
+        Err(error) => return Err(checks.stop(rule, expected, error.to_string())),
     };
     checks.need(
         ("simulated.version", Cause::FormatVersion, FORMAT),
@@ -75,7 +75,7 @@ fn read(part: &EvidencePart, findings: &mut Findings) -> Result<SimulatedReport,
         "64 bytes of report data",
         report.report_data.as_bytes().len(),
     )?;
-    findings.raw = serde_json::to_value(&report).unwrap_or_default();
+    findings.raw = serde_json::to_value(&report).unwrap_or_default().into();
     findings.claims = Some(claims(&report));
     Ok(report)
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::check::{Checks, Stop};
 use crate::text::hex_text;
 use crate::verification::Findings;
-use crate::{Cause, Endorsements, Expected, Input, policy};
+use crate::{Cause, Endorsements, Expected, Input, Raw, policy};
 use chain::{Chain, Vek};
 pub(crate) use known::KnownPlatforms;
 pub(crate) use report::looks_like_report;
@@ -37,7 +37,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     let report = read_report(part.item(REPORT).unwrap_or_default(), &mut findings.checks)?;
     let vek = chain::find_leaf(part, [&Endorsements::beside(part)], Some(&report));
     let family = vek.and_then(|certificate| chain::family_of(&certificate)).or(report.cpuid_family());
-    findings.raw = raw(&report, family);
+    findings.raw = raw(&report, family).into();
     findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     if findings.claims.is_none() {
         let family = report.cpuid_family();
         if findings.raw.is_null() {
-            findings.raw = raw(&report, family);
+            findings.raw = raw(&report, family).into();
         }
         findings.claims = Some(claims(&report, family, None, TcbStatus::UpToDate));
     }
@@ -101,7 +101,8 @@ fn judge(
     findings: &mut Findings,
 ) -> Result<Arc<Chain>, Stop> {
     let family = vek.family;
-    findings.raw = raw(report, Some(family));
+    let fields = report.clone();
+    findings.raw = Raw::new(move || raw(&fields, Some(family)));
     report_fits_certificate(report, vek, findings)?;
     let status = tcb_status(input, report, family);
     let claims = claims(report, Some(family), vek.csp_id.as_deref(), status);
@@ -158,14 +159,14 @@ fn report_fits_certificate(report: &Report, vek: &Vek, findings: &mut Findings) 
         ("snp.vek.kind", Cause::CertificateKind, "AMD 56860, SIGNING_KEY"),
         report.signing_key == vek.kind,
         format_args!("a {} certificate, as the report says", report.signing_key),
-        vek.kind,
+        vek.kind.to_string(),
     )?;
     if let Some(family) = report.cpuid_family() {
         checks.need(
             ("snp.vek.family", Cause::CertificateExtension, "AMD 56860, CPUID_FAM_ID; AMD 57230, productName"),
             family == vek.family,
-            family,
-            vek.family,
+            family.as_str(),
+            vek.family.as_str(),
         )?;
     }
     if let Some(hw_id) = &vek.hw_id {

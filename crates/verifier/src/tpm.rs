@@ -5,39 +5,52 @@
 //! Items of a part: `quote.msg` (TPMS_ATTEST), `quote.sig` (TPMT_SIGNATURE), `pcrs.json`, `ak.pub` and `ek.pub` (TPMT_PUBLIC;
 //! not TPM2B_PUBLIC). Several quotes of one AK stand beside each other under a suffix (`quote-sha256.msg`,
 //! `quote-sha256.sig`, `pcrs-sha256.json`). Beside them the logs that explain the registers: `eventlog.bin`
-//! ([`crate::eventlog`]), `ima.bin` and `ima.offset` ([`crate::ima`]). Certificates of EK and AK and of their issuers are found among the items and
-//! endorsements by the key they certify, never by name.
+//! ([`crate::eventlog`]), `ima.bin` and `ima.offset` ([`crate::ima`]). Certificates of EK and AK and of their issuers are found among the other
+//! items and endorsements by the key they certify, never by name.
 //!
 //! What a quote says of whose TPM it is: a certificate chain proves a genuine TPM, the registration's list of EK digests
 //! ([`ek_digest`]) which one; and that the AK stands in that very TPM is proven by an AK certificate or by credential
 //! activation ([`make_credential`]). Offline nobody can ask the TPM, so there an unproven AK is told and not fatal.
+//!
+//! A TPM whose evidence was accepted is remembered in [`crate::Roots`]: verification then costs the signature of the quote.
 
 mod chain;
 mod credential;
+mod known;
 mod pcr;
+mod signature;
 mod structures;
+mod told;
+mod trust;
 mod vtpm;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
-use burgrave_types::{Claims, EvidencePart, Tee};
-use serde_json::json;
+use burgrave_types::EvidencePart;
+use burgrave_types::claims::HexBytes;
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::{Layout, Quoted};
+use crate::text::hex_text;
 use crate::verification::Findings;
-use crate::x509::Certificate;
-use crate::{Cause, Endorsements, Input, Profile, TpmTrust, eventlog, ima, policy};
-use chain::Role;
+use crate::{Cause, Input, Profile, Text, eventlog, ima, policy};
 pub use credential::{Credential, CredentialError, make_credential};
-use pcr::PcrValues;
+pub(crate) use known::KnownTpms;
+use known::{CertifiedKeys, Keys, KnownTpm};
+use pcr::{Values, selects, unproven};
+use signature::{Signature, VerifyingKey};
+use structures::NoQuote;
 pub(crate) use structures::looks_like_quote;
 pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
-use structures::{NoQuote, Signature};
+use told::{Told, describe};
+use trust::trust;
 pub(crate) use vtpm::VtpmQuote;
 
+/// The items of the attestation key's and the endorsement key's public areas.
+const AK: &str = "ak.pub";
+const EK: &str = "ek.pub";
 /// The boot event log's item.
 const BOOT_LOG: &str = "eventlog.bin";
 const ATTEST: &str = "TPM 2.0 part 2, section 10.12.8 (TPMS_ATTEST)";
@@ -69,7 +82,7 @@ pub enum AkProof {
 /// name algorithm, attributes, policy, parameters and unique, without the two length bytes of a TPM2B_PUBLIC).
 ///
 /// An EK certificate covers the key alone, so a TPM that is believed by its certificate could show its key under other
-/// attributes, and so under another digest. Only a list of digests ([`Endorsements::platforms`]) tells TPMs apart for good.
+/// attributes, and so under another digest. Only a list of digests ([`crate::Endorsements::platforms`]) tells TPMs apart for good.
 pub fn ek_digest(ek_public: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, ek_public).as_ref());
@@ -95,52 +108,67 @@ pub(crate) fn is_quote_item(name: &str) -> bool {
 /// A quote with its signature and values, read and not yet believed.
 struct Signed<'a> {
     message: &'a [u8],
-    quote: Quote,
-    signature: Signature,
-    values: PcrValues,
+    quote: Arc<Quote>,
+    signature: Signature<'a>,
+    values: Arc<Values>,
 }
 
 impl Signed<'_> {
     /// Whether the quote covers the values beside it, of which there is at least one.
     fn is_of_its_values(&self) -> bool {
-        self.values.covered_by(&self.quote, &BTreeSet::new()).is_ok()
-            && self.quote.pcr_digest == self.values.digest(&self.quote, self.signature.hash)
+        self.values.values.covered_by(&self.quote, &BTreeSet::new()).is_ok()
+            && self.quote.pcr_digest == self.values.values.digest(&self.quote, self.signature.hash)
+    }
+
+    /// The quoted values as registers.
+    fn registers(&self) -> BTreeMap<String, HexBytes> {
+        match self.values.covered(&self.quote, self.signature.hash) {
+            Some(covered) => covered.registers.clone(),
+            None => self.values.values.registers(&self.quote),
+        }
+    }
+
+    /// The quoted values, as event logs number registers.
+    fn for_logs(&self) -> Vec<Quoted> {
+        self.values.values.for_logs(&self.quote)
     }
 }
 
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
-    let (ak, ek) = read_keys(part, findings)?;
-    let quotes = read_quotes(part, findings)?;
-    describe(&ak, ek.as_ref(), part, &quotes, findings);
+    let keys = read_keys(part, None, findings)?;
+    let quotes = read_quotes(part, &[], findings)?;
+    describe(&keys, &quotes, findings);
     // Nobody vouches for these values; but what a quote does not even cover is not shown.
     let covering: Vec<_> = quotes.iter().filter(|signed| signed.is_of_its_values()).collect();
     if let Some(claims) = &mut findings.claims {
-        claims.registers = covering.iter().flat_map(|signed| signed.values.registers(&signed.quote)).collect();
+        claims.registers = covering.iter().flat_map(|signed| signed.registers()).collect();
     }
-    let quoted: Vec<_> = covering.iter().flat_map(|signed| signed.values.for_logs(&signed.quote)).collect();
+    let quoted: Vec<_> = covering.iter().flat_map(|signed| signed.for_logs()).collect();
     judge_boot_log(part, &quoted, &Profile::default(), findings);
     Ok(())
 }
 
 /// Verifies all quotes of a part.
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
-    let (ak, ek) = read_keys(input.part, findings)?;
-    let quotes = read_quotes(input.part, findings)?;
-    describe(&ak, ek.as_ref(), input.part, &quotes, findings);
+    let known = input.roots.known_tpms().find(input.part);
+    let known = known.as_deref();
+    let keys = read_keys(input.part, known, findings)?;
+    let quotes = read_quotes(input.part, known.map_or(&[], |known| &known.values), findings)?;
+    describe(&keys, &quotes, findings);
     if let Some(claims) = &findings.claims {
         policy::judge(input.profile, claims, &mut findings.checks);
     }
 
     findings.checks.need(
         ("tpm.ak.attributes", Cause::AkAttributes, OBJECT),
-        ak.attributes.are_of_attestation_key(),
+        keys.ak.attributes.are_of_attestation_key(),
         "fixedTPM, fixedParent, sensitiveDataOrigin, restricted and sign, not decrypt",
-        format_args!("{:#010x}", ak.attributes.0),
+        attributes(keys.ak.attributes),
     )?;
     let mut covered = true;
     for signed in &quotes {
-        covered &= check_quote(input, &ak.key, signed, findings)?;
+        covered &= check_quote(input, &keys.ak.key, signed, findings)?;
     }
     let same_boot = quotes.windows(2).all(|pair| match pair {
         [one, other] => {
@@ -154,23 +182,62 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         "the same reset and restart count in every quote",
         "quotes of different boots",
     )?;
-    trust(input, &ak, ek.as_ref(), findings)?;
+    let certified = trust(input, &keys, known, findings)?;
     for signed in &quotes {
-        findings.checks.need_that(
-            ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
-            signed.signature.verifies(&ak.key, signed.message),
-            format_args!("a {} signature of the AK over the quote", signed.signature.scheme()),
-            "a signature that does not verify",
-        )?;
+        check_signature(signed, &keys.verifying, findings)?;
     }
     // Only now are the values more than their bringer's word.
     if covered && let Some(claims) = &mut findings.claims {
-        claims.registers = quotes.iter().flat_map(|signed| signed.values.registers(&signed.quote)).collect();
-        let quoted: Vec<_> = quotes.iter().flat_map(|signed| signed.values.for_logs(&signed.quote)).collect();
-        let boot = quotes.first().map_or(0, |signed| signed.quote.reset_count);
-        judge_logs(input, &quoted, boot, findings);
+        claims.registers = match quotes.as_slice() {
+            [signed] => signed.registers(),
+            several => several.iter().flat_map(Signed::registers).collect(),
+        };
+        if let (Some(certified), None) = (certified, findings.checks.first_cause()) {
+            remember(input, known, keys, certified, &quotes);
+        }
+        if input.part.item(BOOT_LOG).is_some() || input.part.item(ima::ITEM).is_some() {
+            let quoted: Vec<_> = quotes.iter().flat_map(Signed::for_logs).collect();
+            let boot = quotes.first().map_or(0, |signed| signed.quote.reset_count);
+            judge_logs(input, &quoted, boot, findings);
+        }
     }
     Ok(())
+}
+
+/// Remembers a TPM with all that was verified of it, unless that is known.
+fn remember(
+    input: &Input<'_>,
+    known: Option<&KnownTpm>,
+    keys: Arc<Keys>,
+    certified: Arc<CertifiedKeys>,
+    quotes: &[Signed<'_>],
+) {
+    let is_covered = |signed: &Signed<'_>| signed.values.covered(&signed.quote, signed.signature.hash).is_some();
+    let is_known = known.is_some_and(|known| {
+        Arc::ptr_eq(&known.keys, &keys)
+            && Arc::ptr_eq(&known.certified, &certified)
+            && known.values.len() == quotes.len()
+            && quotes.iter().all(is_covered)
+    });
+    if is_known {
+        return;
+    }
+    let values = quotes.iter().map(|signed| {
+        if is_covered(signed) {
+            return Arc::clone(&signed.values);
+        }
+        Arc::new(signed.values.with_covered(&signed.quote, signed.signature.hash))
+    });
+    input.roots.known_tpms().remember(KnownTpm { keys, certified, values: values.collect() });
+}
+
+fn check_signature(signed: &Signed<'_>, key: &VerifyingKey, findings: &mut Findings) -> Result<(), Stop> {
+    findings.checks.need_that(
+        ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
+        signed.signature.verifies(key, signed.message),
+        signed.signature.demand(),
+        "a signature that does not verify",
+    )
 }
 
 /// Holds the logs beside quotes, which were verified, against their values.
@@ -192,111 +259,72 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
         ("tpm.quote.algorithm", Cause::FormatAlgorithm, SIGNATURE),
         signed.signature.algorithm(key).is_some(),
         "RSASSA, RSAPSS or ECDSA with SHA-256 or longer, as the AK's type has it",
-        format_args!("{} with {}", signed.signature.scheme(), signed.signature.hash.as_str()),
+        signed.signature.algorithm_name(),
     )?;
     if let Some((bytes, cause)) = input.expected.qualifying_data() {
         checks.fatal(
             ("tpm.quote.extra_data", cause, "TPM 2.0 part 2, section 10.12.8 (extraData)"),
             signed.quote.extra_data == bytes,
-            hex::encode(bytes),
-            hex::encode(&signed.quote.extra_data),
+            hex_text(bytes),
+            hex_text(&signed.quote.extra_data),
         );
     }
-    let coverage = signed.values.covered_by(&signed.quote, &input.profile.tpm.pcrs);
+    let (values, hash) = (&signed.values.values, signed.signature.hash);
+    let known = signed.values.covered(&signed.quote, hash);
+    let coverage = match known {
+        Some(_) => selects(&signed.quote, &input.profile.tpm.pcrs),
+        None => values.covered_by(&signed.quote, &input.profile.tpm.pcrs),
+    };
     let covered = checks.fatal(
         ("tpm.pcr.selection", Cause::PcrSelection, "TPM 2.0 part 2, section 10.9.7 (TPML_PCR_SELECTION)"),
         coverage.is_ok(),
         "a quote over PCRs whose values are shown, every demanded one among them",
-        coverage.as_ref().err().map_or("such a quote", String::as_str),
+        coverage.err().map_or_else(|| "such a quote".into(), Text::from),
     );
-    let unproven = signed.values.not_covered_by(&signed.quote);
+    let unproven = match known {
+        Some(known) => known.unproven.clone(),
+        None => unproven(&values.not_covered_by(&signed.quote)),
+    };
     checks.record(
         ("tpm.pcr.unproven", Cause::PcrSelection, "TPM 2.0 part 2, section 10.9.7 (TPML_PCR_SELECTION)"),
-        unproven.is_empty(),
+        unproven == "none",
         false,
         "no values beside those that are quoted; others are nobody's word and make no claim",
-        if unproven.is_empty() { "none".to_owned() } else { unproven.join(", ") },
+        unproven,
     );
     if covered {
-        let found = signed.values.digest(&signed.quote, signed.signature.hash);
-        checks.need(
-            ("tpm.pcr.digest", Cause::PcrDigest, "TPM 2.0 part 2, section 10.12.1 (TPMS_QUOTE_INFO)"),
-            signed.quote.pcr_digest == found,
-            format_args!("{} (quote)", hex::encode(&signed.quote.pcr_digest)),
-            format_args!("{} (values)", hex::encode(&found)),
-        )?;
+        let rule = ("tpm.pcr.digest", Cause::PcrDigest, "TPM 2.0 part 2, section 10.12.1 (TPMS_QUOTE_INFO)");
+        let quoted = &signed.quote.pcr_digest;
+        match known.filter(|known| known.digest == *quoted) {
+            Some(known) => {
+                let [of_quote, of_values] = &known.shown;
+                checks.need(rule, true, of_quote, of_values)?;
+            }
+            None => {
+                let found = values.digest(&signed.quote, hash);
+                let shown = (format!("{} (quote)", hex_text(quoted)), format!("{} (values)", hex_text(&found)));
+                checks.need(rule, *quoted == found, shown.0, shown.1)?;
+            }
+        }
     }
     Ok(covered)
 }
 
-/// Whether AK and EK are ones to believe, and whether they stand in one TPM.
-fn trust(input: &Input<'_>, ak: &Public, ek: Option<&Public>, findings: &mut Findings) -> Result<(), Stop> {
-    let known = Endorsements::beside(input.part).and(input.endorsements);
-    let ek_bytes = input.part.item("ek.pub").unwrap_or_default();
-    let listed = ek.is_some()
-        && input.profile.tpm.trust == TpmTrust::Listed
-        && input.endorsements.platforms.iter().any(|platform| *platform == ek_digest(ek_bytes));
-
-    let ak_certified = chain::verify_key(Role::Attestation, ak, &known, input, true, findings)?.is_some();
-    if let Some(ek) = ek {
-        findings.checks.need(
-            ("tpm.ek.attributes", Cause::AkAttributes, OBJECT),
-            ek.attributes.are_of_endorsement_key(),
-            "fixedTPM, fixedParent, sensitiveDataOrigin, restricted and decrypt, not sign",
-            format_args!("{:#010x}", ek.attributes.0),
-        )?;
-    }
-    let ek_certificate = match ek {
-        Some(ek) => chain::verify_key(Role::Endorsement, ek, &known, input, !listed, findings)?,
-        None => None,
-    };
-    let ek_certified = ek_certificate.is_some();
-    if let Some(claims) = &mut findings.claims {
-        claims.product = ek_certificate.and_then(Certificate::tpm_manufacturer);
-    }
-    findings.checks.need(
-        ("tpm.trust", Cause::ChainUntrusted, "TCG EK Credential Profile, section 3"),
-        ak_certified || ek_certified || listed,
-        "a certificate of the EK or AK that chains to a root, or an EK that the registration lists",
-        match (ek_certified, ak_certified, listed) {
-            (true, ..) => "a certificate of the EK",
-            (_, true, _) => "a certificate of the AK",
-            (_, _, true) => "a listed EK",
-            _ => "none",
-        },
-    )?;
-    let activated = match (&input.endorsements.ak_proof, ek) {
-        (AkProof::Activated { ak_name, ek_digest: digest }, Some(_)) => {
-            *ak_name == ak.name() && *digest == ek_digest(ek_bytes)
-        }
-        _ => false,
-    };
-    let found = match &input.endorsements.ak_proof {
-        _ if activated => "such a credential",
-        _ if ak_certified && ek.is_none() => "an AK certificate",
-        AkProof::Activated { .. } => "a credential for another AK or EK",
-        AkProof::Offline => "no proof; offline nobody can ask the TPM",
-        AkProof::Pending => "no proof yet; the TPM is asked next",
-        AkProof::None => "no proof",
-    };
-    // An AK certificate vouches for the AK alone: where an EK is shown, only its own TPM can say that both are its.
-    findings.checks.record(
-        ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)"),
-        activated || (ak_certified && ek.is_none()),
-        !matches!(input.endorsements.ak_proof, AkProof::Offline | AkProof::Pending),
-        "a credential that the EK's TPM opened for this AK; without an EK, an AK certificate",
-        found,
-    );
-    Ok(())
+/// `TPMA_OBJECT` as people write it.
+fn attributes(attributes: Attributes) -> String {
+    format!("{:#010x}", attributes.0)
 }
 
-fn read_keys(part: &EvidencePart, findings: &mut Findings) -> Result<(Public, Option<Public>), Stop> {
-    let Some(ak) = part.item("ak.pub").and_then(Public::read) else {
-        let found = if part.item("ak.pub").is_some() { "something else" } else { "no such item" };
+fn read_keys(part: &EvidencePart, known: Option<&KnownTpm>, findings: &mut Findings) -> Result<Arc<Keys>, Stop> {
+    if let Some(known) = known.filter(|known| known.keys.are_of(part)) {
+        return Ok(Arc::clone(&known.keys));
+    }
+    let Some(ak) = part.item(AK).and_then(Public::read) else {
+        let found = if part.item(AK).is_some() { "something else" } else { "no such item" };
         let rule = ("tpm.ak.public", Cause::FormatMalformed, PUBLIC);
         return Err(findings.checks.stop(rule, "a TPMT_PUBLIC of an RSA, P-256 or P-384 key in `ak.pub`", found));
     };
-    let ek = match part.item("ek.pub") {
+    let ek = match part.item(EK) {
         None => None,
         Some(bytes) => {
             let ek = Public::read(bytes);
@@ -305,25 +333,33 @@ fn read_keys(part: &EvidencePart, findings: &mut Findings) -> Result<(Public, Op
             Some(ek.ok_or_else(|| findings.checks.stop(rule, expected, "something else"))?)
         }
     };
-    Ok((ak, ek))
+    Ok(Arc::new(Keys::new(ak, ek)))
 }
 
-fn read_quotes<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Vec<Signed<'a>>, Stop> {
+fn read_quotes<'a>(
+    part: &'a EvidencePart,
+    known: &[Arc<Values>],
+    findings: &mut Findings,
+) -> Result<Vec<Signed<'a>>, Stop> {
     let checks = &mut findings.checks;
     let mut quotes = Vec::new();
     for suffix in quote_items(part) {
         let item = |name: String| part.item(&name).unwrap_or_default();
         let message = item(format!("quote{suffix}.msg"));
-        let quote = read_quote(message, checks)?;
+        let quote = Arc::new(read_quote(message, checks)?);
         let signature = Signature::read(item(format!("quote{suffix}.sig"))).ok_or_else(|| {
             let rule = ("tpm.quote.signature_format", Cause::FormatMalformed, SIGNATURE);
             checks.stop(rule, "a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA", "something else, or no such item")
         })?;
         let bank = suffix.strip_prefix('-').and_then(Hash::from_name);
-        let values = PcrValues::read(item(format!("pcrs{suffix}.json")), bank).ok_or_else(|| {
-            let rule = ("tpm.pcr.values", Cause::FormatMalformed, "evidence format, pcrs.json");
-            checks.stop(rule, "PCR values by bank and index, in hexadecimal", "something else, or no such item")
-        })?;
+        let json = item(format!("pcrs{suffix}.json"));
+        let values = match known.iter().find(|known| known.are(json, bank)) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Values::read(json, bank).ok_or_else(|| {
+                let rule = ("tpm.pcr.values", Cause::FormatMalformed, "evidence format, pcrs.json");
+                checks.stop(rule, "PCR values by bank and index, in hexadecimal", "something else, or no such item")
+            })?),
+        };
         quotes.push(Signed { message, quote, signature, values });
     }
     if quotes.is_empty() {
@@ -340,53 +376,7 @@ fn read_quote(message: &[u8], checks: &mut Checks) -> Result<Quote, Stop> {
             NoQuote::Magic(_) | NoQuote::Type(_) => Cause::QuoteStructure,
         };
         let rule = ("tpm.quote.structure", cause, ATTEST);
-        checks.stop(rule, "magic 0xff544347, type 0x8018 (quote), and its fields to the end", error)
-    })
-}
-
-fn describe(ak: &Public, ek: Option<&Public>, part: &EvidencePart, quotes: &[Signed<'_>], findings: &mut Findings) {
-    let ek_digest = ek.and(part.item("ek.pub")).map(ek_digest);
-    findings.raw = json!({
-        "ak_name": hex::encode(ak.name()),
-        "ak_attributes": format!("{:#010x}", ak.attributes.0),
-        "ek_digest": ek_digest.map(hex::encode),
-        "quotes": quotes.iter().map(describe_quote).collect::<Vec<_>>(),
-    });
-    let mut tcb = TcbClaims::new(TcbStatus::VendorManaged);
-    let first = quotes.first();
-    tcb.svn.extend(first.map(|signed| ("firmware".to_owned(), signed.quote.firmware_version)));
-    findings.claims = Some(Claims {
-        tee: Tee::Tpm,
-        product: None,
-        platform_id: ek_digest.map(|digest| digest.as_slice().into()),
-        tcb,
-        debug: None,
-        migratable: None,
-        privilege: None,
-        // Which PCRs mean what is the registration's to say: its reference values name registers.
-        launch: LaunchClaims::default(),
-        registers: std::collections::BTreeMap::new(),
-        config: None,
-        binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
-        boot: None,
-        proved: BTreeSet::from([Proved::Boot]),
-    });
-}
-
-fn describe_quote(signed: &Signed<'_>) -> serde_json::Value {
-    let selections = signed.quote.selections.iter();
-    json!({
-        "selection": selections.map(|one| json!({ "bank": one.bank.as_str(), "pcrs": one.pcrs })).collect::<Vec<_>>(),
-        "pcr_digest": hex::encode(&signed.quote.pcr_digest),
-        "extra_data": hex::encode(&signed.quote.extra_data),
-        "qualified_signer": hex::encode(&signed.quote.qualified_signer),
-        "clock": signed.quote.clock,
-        "reset_count": signed.quote.reset_count,
-        "restart_count": signed.quote.restart_count,
-        "safe": signed.quote.safe,
-        "firmware_version": format!("{:#x}", signed.quote.firmware_version),
-        "scheme": signed.signature.scheme(),
-        "hash": signed.signature.hash.as_str(),
+        checks.stop(rule, "magic 0xff544347, type 0x8018 (quote), and its fields to the end", error.to_string())
     })
 }
 

@@ -8,7 +8,7 @@ use burgrave_types::EvidencePart;
 use crate::ima::ImaState;
 use crate::path::KnownPaths;
 use crate::snp::KnownPlatforms;
-use crate::tpm::AkProof;
+use crate::tpm::{AkProof, KnownTpms};
 use crate::x509::{Certificate, Crl};
 use crate::{Cause, cca, dcap};
 
@@ -32,12 +32,13 @@ const VENDOR_ROOTS: [(Vendor, &[u8]); 3] = [
 ];
 
 static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
-    anchors: AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect(),
+    anchors: Arc::new(AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect()),
     intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     of_vendors: VENDOR_ROOTS.iter().filter_map(|(vendor, der)| Some((*vendor, Certificate::from_der(der)?))).collect(),
     cca_anchors: Vec::new(),
     known_paths: Arc::default(),
     known_platforms: Arc::default(),
+    known_tpms: Arc::default(),
 });
 
 /// More certificates or lists than this are not taken from evidence.
@@ -57,12 +58,13 @@ pub(crate) enum Vendor {
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
 #[derive(Clone, Debug)]
 pub struct Roots {
-    anchors: Vec<Certificate>,
+    anchors: Arc<Vec<Certificate>>,
     intermediates: Vec<Certificate>,
     of_vendors: Vec<(Vendor, Certificate)>,
     cca_anchors: Vec<cca::Anchor>,
     known_paths: Arc<KnownPaths>,
     known_platforms: Arc<KnownPlatforms>,
+    known_tpms: Arc<KnownTpms>,
 }
 
 impl Roots {
@@ -87,19 +89,25 @@ impl Roots {
     /// No root at all: nothing is authentic.
     pub(crate) fn none() -> Self {
         Self {
-            anchors: Vec::new(),
+            anchors: Arc::default(),
             intermediates: Vec::new(),
             of_vendors: Vec::new(),
             cca_anchors: Vec::new(),
             known_paths: Arc::default(),
             known_platforms: Arc::default(),
+            known_tpms: Arc::default(),
         }
     }
 
     /// The same roots, with nothing known yet of the chains beneath them: what a node that starts has. Answers are the same.
     #[must_use]
     pub fn forgetting(&self) -> Self {
-        Self { known_paths: Arc::default(), known_platforms: Arc::default(), ..self.clone() }
+        Self {
+            known_paths: Arc::default(),
+            known_platforms: Arc::default(),
+            known_tpms: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// These roots beside the ones there are.
@@ -113,7 +121,7 @@ impl Roots {
     {
         for file in files {
             match Endorsement::read(file.as_ref()) {
-                Endorsement::Certificates(certificates) => self.anchors.extend(certificates),
+                Endorsement::Certificates(certificates) => Arc::make_mut(&mut self.anchors).extend(certificates),
                 Endorsement::Crl(_) => return Err(Cause::FormatMalformed),
                 Endorsement::Other => {
                     self.cca_anchors.extend(cca::Anchor::read_all(file.as_ref()).ok_or(Cause::FormatMalformed)?);
@@ -125,6 +133,11 @@ impl Roots {
 
     /// The anchors, but for those that the pinned set holds for one vendor's evidence alone.
     pub fn anchors(&self) -> &[Certificate] {
+        &self.anchors
+    }
+
+    /// As [`Roots::anchors`]: what is remembered of a path holds on to those that it was found under.
+    pub(crate) fn shared_anchors(&self) -> &Arc<Vec<Certificate>> {
         &self.anchors
     }
 
@@ -147,6 +160,11 @@ impl Roots {
     /// The SEV-SNP platforms whose certificates were verified under any of these roots.
     pub(crate) fn known_platforms(&self) -> &KnownPlatforms {
         &self.known_platforms
+    }
+
+    /// The TPMs whose certificates were verified under any of these roots.
+    pub(crate) fn known_tpms(&self) -> &KnownTpms {
+        &self.known_tpms
     }
 
     pub(crate) fn intermediates(&self) -> &[Certificate] {
@@ -220,8 +238,13 @@ pub struct Endorsements {
 impl Endorsements {
     /// What stands among a part's own items, up to a number that no honest evidence reaches.
     pub(crate) fn beside(part: &EvidencePart) -> Self {
+        Self::among(part.items.values())
+    }
+
+    /// As [`Endorsements::beside`], for some of a part's items.
+    pub(crate) fn among<'a>(items: impl Iterator<Item = &'a Vec<u8>>) -> Self {
         let mut found = Self::default();
-        for bytes in part.items.values() {
+        for bytes in items {
             found.add(bytes);
         }
         found.certificates.truncate(MOST);

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use burgrave_types::claims::Proved;
 use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::MeasuredLog;
 use crate::ima::ImaState;
-use crate::{Cause, Check, Endorsements, Profile, Roots, azure, cca, dcap, nitro, nvidia, simulated, snp, tpm};
+use crate::{Cause, Check, Endorsements, Profile, Raw, Roots, azure, cca, dcap, nitro, nvidia, simulated, snp, tpm};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +93,7 @@ pub struct Verification {
     /// What the evidence says; absent where it could not be read. **Believe it only when the verdict is accept.**
     pub claims: Option<Claims>,
     /// The TEE's own fields, decoded; for people and for the log.
-    pub raw: Value,
+    pub raw: Raw,
     /// When the first of all certificates and revocation lists that were used ends: no conclusion may outlive it.
     pub valid_until: Option<Timestamp>,
     /// Every rule and its outcome, in the order in which they were looked at.
@@ -112,7 +111,7 @@ pub struct Verification {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) claims: Option<Claims>,
-    pub(crate) raw: Value,
+    pub(crate) raw: Raw,
     pub(crate) valid_until: Option<Timestamp>,
     pub(crate) checks: Checks,
     pub(crate) log: MeasuredLog,
@@ -235,7 +234,7 @@ pub struct Inspected {
     /// What the evidence says, unverified.
     pub claims: Option<Claims>,
     /// The TEE's own fields.
-    pub raw: Value,
+    pub raw: Raw,
     /// The events of the boot event log, where there is one. `proven` says here that it fits what the evidence says.
     #[serde(skip_serializing_if = "MeasuredLog::is_empty")]
     pub log: MeasuredLog,

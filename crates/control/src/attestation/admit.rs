@@ -187,7 +187,7 @@ impl Control {
             cause: None,
             tee: admission.claims.tee,
             claims: Some(admission.claims.clone()),
-            raw: serde_json::Value::Null,
+            raw: serde_json::Value::Null.into(),
             valid_until: admission.valid_until,
             checks: Vec::new(),
             log: Default::default(),

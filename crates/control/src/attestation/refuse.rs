@@ -198,8 +198,8 @@ pub(super) fn audited(checks: &[Check]) -> Vec<AuditedCheck> {
     let one = |check: &Check| AuditedCheck {
         name: check.name.to_owned(),
         passed: check.passed,
-        expected: Some(check.expected.clone()),
-        found: Some(check.found.clone()),
+        expected: Some(check.expected.to_string()),
+        found: Some(check.found.to_string()),
     };
     checks.iter().map(one).collect()
 }

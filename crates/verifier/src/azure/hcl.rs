@@ -1,5 +1,7 @@
 //! The report of Azure's paravisor (HCL): a hardware report, and the runtime data that its report data covers.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -129,9 +131,9 @@ pub(super) struct RuntimeData {
     /// The vTPM's attestation key.
     pub(super) ak: Key,
     /// How the machine was started.
-    pub(super) configuration: Value,
+    pub(super) configuration: Arc<Value>,
     /// What the guest put into the vTPM for the report.
-    pub(super) user_data: Value,
+    pub(super) user_data: Arc<Value>,
 }
 
 impl RuntimeData {
@@ -153,8 +155,8 @@ impl RuntimeData {
             exponent.iter().try_fold(0u32, |sum, byte| sum.checked_mul(256)?.checked_add(u32::from(*byte)))?;
         Some(Self {
             ak: Key::Rsa { modulus, exponent },
-            configuration: runtime.configuration,
-            user_data: runtime.user_data,
+            configuration: Arc::new(runtime.configuration),
+            user_data: Arc::new(runtime.user_data),
         })
     }
 }

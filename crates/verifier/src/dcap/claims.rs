@@ -11,6 +11,7 @@ use super::collateral::Collateral;
 use super::pck::{Pck, Platform};
 use super::quote::{Body, EnclaveReport, Quote, TdReport};
 use super::tcb::Standing;
+use crate::Raw;
 use crate::text::hex_text;
 
 /// The claims. MROWNER and MROWNERCONFIG are not among them: the host sets them, and no hardware proves who signed a TD.
@@ -80,35 +81,43 @@ pub(super) fn raw(
     pck: Option<&Pck>,
     collateral: Option<&Collateral>,
     standing: Option<&Standing>,
-) -> Value {
-    let mut raw = Map::new();
-    let mut put = |name: &str, value: Value| drop(raw.insert(name.to_owned(), value));
-    put("version", quote.version.into());
-    put("user_data", hex_text(quote.user_data).into());
-    put("qe_report", quoting_enclave(&quote.qe_report).into());
-    if let Some(pck) = pck {
-        let platform = &pck.platform;
-        put("fmspc", hex_text(platform.fmspc).into());
-        put("pceid", hex_text(platform.pce_id).into());
-        put("ppid", hex_text(platform.ppid).into());
-        put("cpusvn", hex_text(platform.cpu_svn).into());
-        put("pcesvn", platform.svn.pce.into());
-        put("sgx_components", platform.svn.components.as_slice().into());
-        put("pck_ca", pck.ca.to_string().into());
-    }
-    if let Some(collateral) = collateral {
+) -> Raw {
+    let (version, user_data, qe_report, body) =
+        (quote.version, quote.user_data, quote.qe_report.clone(), quote.body.clone());
+    let pck = pck.map(|pck| (pck.platform.clone(), pck.ca));
+    let numbers = collateral.map(|collateral| {
         let (info, identity) = (collateral.tcb_info(), collateral.qe_identity());
-        put("tcb_evaluation_data_number", info.tcb_evaluation_data_number.into());
-        put("qe_evaluation_data_number", identity.tcb_evaluation_data_number.into());
-    }
-    if let Some(standing) = standing {
-        put("tcb_status", standing.status.as_str().into());
-    }
-    match &quote.body {
-        Body::Enclave(report) => put("report", enclave(report).into()),
-        Body::Td(report) => put("report", td(report).into()),
-    }
-    raw.into()
+        (info.tcb_evaluation_data_number, identity.tcb_evaluation_data_number)
+    });
+    let status = standing.map(|standing| standing.status);
+    Raw::new(move || {
+        let mut raw = Map::new();
+        let mut put = |name: &str, value: Value| drop(raw.insert(name.to_owned(), value));
+        put("version", version.into());
+        put("user_data", hex_text(user_data).into());
+        put("qe_report", quoting_enclave(&qe_report).into());
+        if let Some((platform, ca)) = pck {
+            put("fmspc", hex_text(platform.fmspc).into());
+            put("pceid", hex_text(platform.pce_id).into());
+            put("ppid", hex_text(platform.ppid).into());
+            put("cpusvn", hex_text(platform.cpu_svn).into());
+            put("pcesvn", platform.svn.pce.into());
+            put("sgx_components", platform.svn.components.as_slice().into());
+            put("pck_ca", ca.to_string().into());
+        }
+        if let Some((tcb, qe)) = numbers {
+            put("tcb_evaluation_data_number", tcb.into());
+            put("qe_evaluation_data_number", qe.into());
+        }
+        if let Some(status) = status {
+            put("tcb_status", status.as_str().into());
+        }
+        match &body {
+            Body::Enclave(report) => put("report", enclave(report).into()),
+            Body::Td(report) => put("report", td(report).into()),
+        }
+        raw.into()
+    })
 }
 
 /// The quoting enclave's, as far as its identity speaks of it.

@@ -149,7 +149,7 @@ impl Collateral {
             Ok((windows, root)) => Ok(VerifiedCollateral {
                 crl_ids: [&self.root_crl, &self.pck_crl].map(|crl| sha256(crl.der())),
                 collateral: self,
-                checks: checks.into_vec(),
+                checks: checks.into_shared(),
                 windows,
                 root,
             }),

@@ -3,6 +3,8 @@
 //! Version 3 (SGX): *Intel SGX ECDSA Quote Library API*, appendix A. Versions 4 and 5: *Intel TDX DCAP Quoting Library API*,
 //! appendix A. TD report bodies: *Intel TDX Module ABI*, `TDREPORT_STRUCT`; enclave reports: *Intel SDM*, volume 3D, `REPORT`.
 
+use std::sync::Arc;
+
 use crate::reader::Reader;
 
 /// No honest quote comes near this many bytes, padding and certificates included.
@@ -83,10 +85,10 @@ pub(crate) struct Quote<'a> {
 }
 
 /// What was measured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Body {
-    Enclave(Box<EnclaveReport>),
-    Td(Box<TdReport>),
+    Enclave(Arc<EnclaveReport>),
+    Td(Arc<TdReport>),
 }
 
 impl Body {
@@ -281,8 +283,8 @@ impl<'a> Quote<'a> {
         let (kind, length, before) = body_shape(version, tee, &mut reader)?;
         let body_bytes = reader.take(length).ok_or(NotTaken::Field("body"))?;
         let body = match kind {
-            BodyKind::Enclave => EnclaveReport::read(body_bytes).map(|report| Body::Enclave(Box::new(report))),
-            BodyKind::Td(layout) => TdReport::read(body_bytes, layout).map(|report| Body::Td(Box::new(report))),
+            BodyKind::Enclave => EnclaveReport::read(body_bytes).map(|report| Body::Enclave(Arc::new(report))),
+            BodyKind::Td(layout) => TdReport::read(body_bytes, layout).map(|report| Body::Td(Arc::new(report))),
         };
         let body = body.ok_or(NotTaken::Field("body"))?;
         let signed = bytes.get(..HEADER + before + length).ok_or(NotTaken::Field("body"))?;

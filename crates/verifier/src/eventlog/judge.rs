@@ -38,7 +38,7 @@ pub(crate) fn judge(
         Ok(log) => log,
         Err(error) => {
             let rule = ("log.format", Cause::FormatMalformed, PROFILE);
-            findings.checks.fatal(rule, false, format_args!("a boot event log in `{item}`"), error);
+            findings.checks.fatal(rule, false, format_args!("a boot event log in `{item}`"), error.to_string());
             return;
         }
     };

@@ -13,7 +13,7 @@ use super::report::{Family, Report, SigningKey};
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
-use crate::{Cause, Endorsement, Endorsements, Input};
+use crate::{Cause, Endorsement, Endorsements, Input, Text};
 
 const CHAIN: &str = "AMD 57230, certificate chain; RFC 5280, section 6.1";
 const CRL: &str = "AMD 57230, certificate revocation list; RFC 5280, section 6.3";
@@ -51,7 +51,7 @@ pub(super) struct Chain {
     ask: Certificate,
     ark: Certificate,
     /// Subject and validity of VEK, ASK and ARK.
-    links: [(String, Timestamp, Timestamp); 3],
+    links: [(Text, Timestamp, Timestamp); 3],
 }
 
 /// The endorsements among which certificates are found: those beside the report, those of the caller.
@@ -197,7 +197,7 @@ impl Chain {
     fn new(leaf: &Certificate, ask: &Certificate, ark: &Certificate) -> Self {
         let links = [leaf, ask, ark].map(|certificate| {
             let (from, to) = certificate.validity();
-            (certificate.subject(), from, to)
+            (Text::from(certificate.subject()).shared(), from, to)
         });
         Self { ask: ask.clone(), ark: ark.clone(), links }
     }

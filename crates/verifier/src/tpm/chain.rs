@@ -15,7 +15,7 @@ use super::Public;
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsements, Input};
+use crate::{Cause, Endorsements, Input, Text};
 
 const PROFILE: &str = "TCG EK Credential Profile, section 3; RFC 5280, section 6.1";
 /// `tcg-kp-EKCertificate` (2.23.133.8.1), in DER without its header.
@@ -31,48 +31,90 @@ pub(super) enum Role {
     Endorsement,
 }
 
-/// Verifies the certificate of `key`, if there is one; returns it where it chains to a root. A certificate that
-/// does not hold refuses the evidence where `fatal`.
-pub(super) fn verify_key<'a>(
-    role: Role,
-    key: &Public,
-    known: &'a Endorsements,
-    input: &Input<'_>,
-    fatal: bool,
-    findings: &mut Findings,
-) -> Result<Option<&'a Certificate>, Stop> {
-    let subject_key = key.subject_public_key();
-    let Some(leaf) = known.certificates.iter().find(|certificate| subject_key.as_deref() == Some(certificate.key()))
-    else {
-        return Ok(None);
-    };
-    let (name, fitting, expected) = match role {
-        Role::Attestation => (
-            "tpm.ak.certificate",
-            leaf.allows(KeyUsages::DigitalSignature),
-            "a certificate for a TPM's signing key, valid now, that chains to a root",
-        ),
-        Role::Endorsement => (
-            "tpm.ek.certificate",
-            leaf.allows(KeyUsages::KeyEncipherment) || leaf.allows(KeyUsages::KeyAgreement),
-            "a certificate for a TPM's endorsement key, valid now, that chains to a root",
-        ),
-    };
-    if !fitting {
-        let found = format_args!("one with another key usage: `{}`", leaf.subject());
-        findings.checks.record((name, Cause::CertificateKind, PROFILE), false, fatal, expected, found);
-        return if fatal { Err(Stop) } else { Ok(None) };
-    }
-    match verify_path(leaf, known, input) {
-        Ok(until) => {
-            findings.checks.record((name, Cause::ChainUntrusted, PROFILE), true, fatal, expected, leaf.subject());
-            findings.ends(until);
-            Ok(Some(leaf))
+impl Role {
+    /// The check's name, and what it demands.
+    fn rule(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Attestation => {
+                ("tpm.ak.certificate", "a certificate for a TPM's signing key, valid now, that chains to a root")
+            }
+            Self::Endorsement => {
+                ("tpm.ek.certificate", "a certificate for a TPM's endorsement key, valid now, that chains to a root")
+            }
         }
-        Err(error) => {
-            let found = format_args!("{error:?} (issuer `{}`)", leaf.issuer());
-            findings.checks.record((name, cause(&error), PROFILE), false, fatal, expected, found);
-            if fatal { Err(Stop) } else { Ok(None) }
+    }
+
+    fn fits(self, leaf: &Certificate) -> bool {
+        match self {
+            Self::Attestation => leaf.allows(KeyUsages::DigitalSignature),
+            Self::Endorsement => leaf.allows(KeyUsages::KeyEncipherment) || leaf.allows(KeyUsages::KeyAgreement),
+        }
+    }
+}
+
+/// What the certificate of a key comes to.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// There is none.
+    None,
+    /// It chains to a root.
+    Certified(Certified),
+    /// It does not hold: why, and what was found.
+    Refused(Cause, Text),
+}
+
+/// A key whose certificate chains to a root.
+#[derive(Clone, Debug)]
+pub(super) struct Certified {
+    /// The certificate's subject.
+    subject: Text,
+    /// The end of the shortest-lived certificate on the path.
+    until: Timestamp,
+    /// The TPM's maker, where the certificate names it.
+    pub(super) manufacturer: Option<Text>,
+}
+
+impl Outcome {
+    /// Looks for the certificate of `key` among those that are known, and verifies it.
+    pub(super) fn of(role: Role, key: &Public, known: &Endorsements, input: &Input<'_>) -> Self {
+        let subject_key = key.subject_public_key();
+        let mut certificates = known.certificates.iter();
+        let Some(leaf) = certificates.find(|certificate| subject_key.as_deref() == Some(certificate.key())) else {
+            return Self::None;
+        };
+        if !role.fits(leaf) {
+            let found = format!("one with another key usage: `{}`", leaf.subject());
+            return Self::Refused(Cause::CertificateKind, found.into());
+        }
+        match verify_path(leaf, known, input) {
+            Ok(until) => Self::Certified(Certified {
+                subject: Text::from(leaf.subject()).shared(),
+                until,
+                manufacturer: leaf.tpm_manufacturer().map(|maker| Text::from(maker).shared()),
+            }),
+            Err(error) => {
+                let found = format!("{error:?} (issuer `{}`)", leaf.issuer());
+                Self::Refused(cause(&error), found.into())
+            }
+        }
+    }
+
+    /// Records the outcome; returns the key where it is certified. A certificate that does not hold refuses the evidence where
+    /// `fatal`.
+    pub(super) fn record(&self, role: Role, fatal: bool, findings: &mut Findings) -> Result<Option<&Certified>, Stop> {
+        let (name, expected) = role.rule();
+        match self {
+            Self::None => Ok(None),
+            Self::Certified(certified) => {
+                let rule = (name, Cause::ChainUntrusted, PROFILE);
+                findings.checks.record(rule, true, fatal, expected, &certified.subject);
+                findings.ends(certified.until);
+                Ok(Some(certified))
+            }
+            Self::Refused(cause, found) => {
+                findings.checks.record((name, *cause, PROFILE), false, fatal, expected, found);
+                if fatal { Err(Stop) } else { Ok(None) }
+            }
         }
     }
 }

@@ -7,11 +7,91 @@ use serde::Deserialize;
 
 use crate::eventlog::Quoted;
 
-use super::structures::{Hash, Quote};
+use super::structures::{Hash, Quote, Selection};
+use crate::Text;
+use crate::text::hex_text;
 
 /// PCR values by bank and index. They are words of the evidence's maker until a quote's digest covers them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct PcrValues(BTreeMap<Hash, BTreeMap<u8, HexBytes>>);
+
+/// PCR values as they came, and what is known of them.
+#[derive(Debug)]
+pub(super) struct Values {
+    bank: Option<Hash>,
+    json: Vec<u8>,
+    pub(super) values: PcrValues,
+    /// What a quote that was verified covered of them.
+    covered: Option<Covered>,
+}
+
+/// What a quote with these selections and that hash says of values that it covers.
+#[derive(Debug)]
+pub(super) struct Covered {
+    selections: Vec<Selection>,
+    hash: Hash,
+    /// Values beside those that are quoted, for people.
+    pub(super) unproven: Text,
+    /// The digest of the quoted values.
+    pub(super) digest: Vec<u8>,
+    /// That, as the quote's and as the values', for people.
+    pub(super) shown: [Text; 2],
+    /// As [`PcrValues::registers`].
+    pub(super) registers: BTreeMap<String, HexBytes>,
+}
+
+impl Values {
+    /// As [`PcrValues::read`].
+    pub(super) fn read(json: &[u8], bank: Option<Hash>) -> Option<Self> {
+        Some(Self { bank, json: json.to_vec(), values: PcrValues::read(json, bank)?, covered: None })
+    }
+
+    /// Whether these were read from the same bytes.
+    pub(super) fn are(&self, json: &[u8], bank: Option<Hash>) -> bool {
+        self.bank == bank && self.json == json
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// What a quote covers of them, where that is known.
+    pub(super) fn covered(&self, quote: &Quote, hash: Hash) -> Option<&Covered> {
+        self.covered.as_ref().filter(|covered| covered.hash == hash && covered.selections == quote.selections)
+    }
+
+    /// The same with what a quote, which was verified, covers of them.
+    pub(super) fn with_covered(&self, quote: &Quote, hash: Hash) -> Self {
+        let digest = self.values.digest(quote, hash);
+        let text = hex_text(&digest);
+        let covered = Covered {
+            selections: quote.selections.clone(),
+            hash,
+            unproven: unproven(&self.values.not_covered_by(quote)).shared(),
+            shown: [format!("{text} (quote)"), format!("{text} (values)")].map(|text| Text::from(text).shared()),
+            digest,
+            registers: self.values.registers(quote),
+        };
+        Self { bank: self.bank, json: self.json.clone(), values: self.values.clone(), covered: Some(covered) }
+    }
+}
+
+/// Values that are shown and not quoted, for people.
+pub(super) fn unproven(names: &[String]) -> Text {
+    if names.is_empty() { "none".into() } else { names.join(", ").into() }
+}
+
+/// Whether each of `demanded` is quoted in every bank. Says what is missing otherwise.
+pub(super) fn selects(quote: &Quote, demanded: &BTreeSet<u8>) -> Result<(), String> {
+    quote.selections.iter().try_for_each(|selection| selects_in(selection, demanded))
+}
+
+fn selects_in(selection: &Selection, demanded: &BTreeSet<u8>) -> Result<(), String> {
+    let (bank, missing) = (selection.bank.as_str(), demanded.iter().find(|pcr| !selection.pcrs.contains(pcr)));
+    missing.map_or(Ok(()), |missing| {
+        Err(format!("a quote over {bank} PCRs {:?}, PCR {missing} not among them", selection.pcrs))
+    })
+}
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -51,9 +131,7 @@ impl PcrValues {
             if let Some(missing) = pcrs.find(|pcr| shown.is_none_or(|shown| !shown.contains_key(pcr))) {
                 return Err(format!("a quote over {bank} PCR {missing}, whose value is not shown"));
             }
-            if let Some(missing) = demanded.iter().find(|pcr| !selection.pcrs.contains(pcr)) {
-                return Err(format!("a quote over {bank} PCRs {:?}, PCR {missing} not among them", selection.pcrs));
-            }
+            selects_in(selection, demanded)?;
         }
         Ok(())
     }

@@ -1,11 +1,6 @@
 //! The TPM structures that evidence consists of (TPM 2.0 Library, part 2; all numbers big endian).
 
 use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
 use der::Encode;
 use der::asn1::UintRef;
 
@@ -15,10 +10,10 @@ use crate::reader::Reader;
 const NULL: u16 = 0x0010;
 const RSA: u16 = 0x0001;
 const ECC: u16 = 0x0023;
-const RSASSA: u16 = 0x0014;
-const RSAPSS: u16 = 0x0016;
+pub(super) const RSASSA: u16 = 0x0014;
+pub(super) const RSAPSS: u16 = 0x0016;
 const OAEP: u16 = 0x0017;
-const ECDSA: u16 = 0x0018;
+pub(super) const ECDSA: u16 = 0x0018;
 const ECDAA: u16 = 0x001a;
 /// `TPM_GENERATED_VALUE`: stands first in everything that a TPM made itself.
 const GENERATED: u32 = 0xff54_4347;
@@ -235,6 +230,11 @@ impl Public {
         reader.end(Self { name_algorithm, attributes, symmetric_bits, key, bytes: bytes.to_vec() })
     }
 
+    /// The public area, as it came.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The key's name: the algorithm's id, and the digest of the public area (part 1, section 16).
     pub fn name(&self) -> Vec<u8> {
         [self.name_algorithm.id().to_be_bytes().as_slice(), &self.name_algorithm.digest(&self.bytes)].concat()
@@ -371,7 +371,9 @@ impl Quote {
             let octets = reader.u8()?;
             let bitmap = reader.take(usize::from(octets))?;
             let bits = bitmap.iter().flat_map(|octet| (0..8).map(move |bit| octet & (1 << bit) != 0));
-            let pcrs = (0..=u8::MAX).zip(bits).filter(|(_, set)| *set).map(|(pcr, _)| pcr).collect();
+            let set = bitmap.iter().map(|octet| octet.count_ones()).sum::<u32>();
+            let mut pcrs = Vec::with_capacity(usize::try_from(set).ok()?);
+            pcrs.extend((0..=u8::MAX).zip(bits).filter(|(_, set)| *set).map(|(pcr, _)| pcr));
             selections.push(Selection { bank, pcrs });
         }
         let pcr_digest = reader.sized()?.to_vec();
@@ -394,74 +396,16 @@ pub(crate) fn looks_like_quote(bytes: &[u8]) -> bool {
     bytes.first_chunk::<4>() == Some(&GENERATED.to_be_bytes())
 }
 
-/// A `TPMT_SIGNATURE` (part 2, section 11.3.4).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Signature {
-    scheme: u16,
-    /// The hash that was signed, which is also that of a quote's PCR digest.
-    pub(crate) hash: Hash,
-    parts: Vec<Vec<u8>>,
-}
-
-impl Signature {
-    /// Reads a signature, with nothing after it. `None` for anything else and for algorithms that are not known.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let scheme = reader.u16_be()?;
-        let hash = Hash::from_id(reader.u16_be()?)?;
-        let parts = match scheme {
-            RSASSA | RSAPSS => vec![reader.sized()?.to_vec()],
-            ECDSA => vec![reader.sized()?.to_vec(), reader.sized()?.to_vec()],
-            _ => return None,
-        };
-        reader.end(Self { scheme, hash, parts })
-    }
-
-    /// A signature that comes as the bare number: RSASSA with SHA-256.
-    pub(crate) fn bare_rsassa(bytes: &[u8]) -> Self {
-        Self { scheme: RSASSA, hash: Hash::Sha256, parts: vec![bytes.to_vec()] }
-    }
-
-    /// The scheme's name, for people.
-    pub(crate) fn scheme(&self) -> &'static str {
-        match self.scheme {
-            RSASSA => "RSASSA",
-            RSAPSS => "RSAPSS",
-            _ => "ECDSA",
-        }
-    }
-
-    /// The algorithm for this signature under that key; `None` where they do not fit or the hash is not taken.
-    pub(crate) fn algorithm(&self, key: &Key) -> Option<&'static dyn VerificationAlgorithm> {
-        match (key, self.scheme, self.hash) {
-            (Key::Rsa { .. }, RSASSA, Hash::Sha256) => Some(&RSA_PKCS1_2048_8192_SHA256),
-            (Key::Rsa { .. }, RSASSA, Hash::Sha384) => Some(&RSA_PKCS1_2048_8192_SHA384),
-            (Key::Rsa { .. }, RSASSA, Hash::Sha512) => Some(&RSA_PKCS1_2048_8192_SHA512),
-            (Key::Rsa { .. }, RSAPSS, Hash::Sha256) => Some(&RSA_PSS_2048_8192_SHA256),
-            (Key::Rsa { .. }, RSAPSS, Hash::Sha384) => Some(&RSA_PSS_2048_8192_SHA384),
-            (Key::Rsa { .. }, RSAPSS, Hash::Sha512) => Some(&RSA_PSS_2048_8192_SHA512),
-            (Key::Ecc { curve: Curve::P256, .. }, ECDSA, Hash::Sha256) => Some(&ECDSA_P256_SHA256_FIXED),
-            (Key::Ecc { curve: Curve::P384, .. }, ECDSA, Hash::Sha384) => Some(&ECDSA_P384_SHA384_FIXED),
-            _ => None,
-        }
-    }
-
-    /// Whether `key` signed `message`.
-    pub(crate) fn verifies(&self, key: &Key, message: &[u8]) -> bool {
-        let (Some(algorithm), Some(public)) = (self.algorithm(key), key.subject_public_key()) else { return false };
-        let signature = match key {
-            Key::Rsa { .. } => Some(self.parts.concat()),
-            Key::Ecc { curve, .. } => {
-                let parts: Option<Vec<_>> = self.parts.iter().map(|part| padded(part, *curve)).collect();
-                parts.map(|parts| parts.concat())
-            }
-        };
-        signature.is_some_and(|signature| UnparsedPublicKey::new(algorithm, public).verify(message, &signature).is_ok())
-    }
-}
-
 /// A number in the width of the curve's coordinates: a TPM may leave leading zeros out.
 fn padded(number: &[u8], curve: Curve) -> Option<Vec<u8>> {
-    let missing = curve.length().checked_sub(number.len())?;
-    Some([vec![0; missing].as_slice(), number].concat())
+    let mut out = vec![0; curve.length()];
+    pad(number, &mut out)?;
+    Some(out)
+}
+
+/// Puts a number at the end of zeros. `None` where it is longer.
+pub(super) fn pad(number: &[u8], zeros: &mut [u8]) -> Option<()> {
+    let missing = zeros.len().checked_sub(number.len())?;
+    zeros.get_mut(missing..)?.copy_from_slice(number);
+    Some(())
 }

@@ -1,22 +1,23 @@
 //! A vTPM's quote whose key another part of the evidence vouches for: no certificate, no endorsement key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burgrave_types::EvidencePart;
 use burgrave_types::claims::HexBytes;
-use serde_json::Value;
 
-use super::pcr::PcrValues;
-use super::structures::{Hash, Key, Signature};
-use super::{SIGNATURE, Signed, check_quote, describe_quote, judge_boot_log, judge_logs, read_quote};
+use super::pcr::Values;
+use super::signature::{Signature, VerifyingKey};
+use super::structures::{Hash, Key};
+use super::{SIGNATURE, Signed, Told, check_quote, check_signature, judge_boot_log, judge_logs, read_quote};
 use crate::check::Stop;
 use crate::verification::Findings;
-use crate::{Cause, Input, Profile};
+use crate::{Cause, Input, Profile, Raw};
 
 /// A quote and the key that must have signed it, read and not yet believed.
 pub(crate) struct VtpmQuote<'a> {
     signed: Signed<'a>,
-    key: Key,
+    key: VerifyingKey,
 }
 
 impl<'a> VtpmQuote<'a> {
@@ -36,32 +37,28 @@ impl<'a> VtpmQuote<'a> {
             return Err(checks.stop(rule, expected, "something else, or no `quote.sig`"));
         };
         let values = ["pcrs-sha256.json", "pcrs.json"].into_iter().find_map(|name| part.item(name)).unwrap_or_default();
-        let Some(values) = PcrValues::read(values, Some(Hash::Sha256)) else {
+        let Some(values) = Values::read(values, Some(Hash::Sha256)) else {
             let rule = ("tpm.pcr.values", Cause::FormatMalformed, "evidence format, pcrs-sha256.json");
             let found = "something else, or no such item";
             return Err(checks.stop(rule, "PCR values by index, in hexadecimal", found));
         };
-        Ok(Self { signed: Signed { message, quote, signature, values }, key })
+        let signed = Signed { message, quote: Arc::new(quote), signature, values: Arc::new(values) };
+        Ok(Self { signed, key: key.into() })
     }
 
     /// Checks all but the signature; says whether the quote covers the values beside it.
     pub(crate) fn check(&self, input: &Input<'_>, findings: &mut Findings) -> Result<bool, Stop> {
-        check_quote(input, &self.key, &self.signed, findings)
+        check_quote(input, &self.key.key, &self.signed, findings)
     }
 
     /// Checks the signature.
     pub(crate) fn verify(&self, findings: &mut Findings) -> Result<(), Stop> {
-        findings.checks.need_that(
-            ("tpm.quote.signature", Cause::SignatureInvalid, SIGNATURE),
-            self.signed.signature.verifies(&self.key, self.signed.message),
-            format_args!("a {} signature of the AK over the quote", self.signed.signature.scheme()),
-            "a signature that does not verify",
-        )
+        check_signature(&self.signed, &self.key, findings)
     }
 
     /// The quoted values as registers. The caller's until [`VtpmQuote::check`] and [`VtpmQuote::verify`] have passed.
     pub(crate) fn registers(&self) -> BTreeMap<String, HexBytes> {
-        self.signed.values.registers(&self.signed.quote)
+        self.signed.registers()
     }
 
     /// As [`VtpmQuote::registers`] and [`VtpmQuote::judge_logs`] of the boot's log, for what is believed by nobody.
@@ -72,13 +69,13 @@ impl<'a> VtpmQuote<'a> {
         if let Some(claims) = &mut findings.claims {
             claims.registers.extend(self.registers());
         }
-        let quoted = self.signed.values.for_logs(&self.signed.quote);
+        let quoted = self.signed.for_logs();
         judge_boot_log(part, &quoted, &Profile::default(), findings);
     }
 
     /// Holds the logs beside the quote against it. Only to be called after [`VtpmQuote::check`] and [`VtpmQuote::verify`].
     pub(crate) fn judge_logs(&self, input: &Input<'_>, findings: &mut Findings) {
-        let quoted = self.signed.values.for_logs(&self.signed.quote);
+        let quoted = self.signed.for_logs();
         judge_logs(input, &quoted, self.signed.quote.reset_count, findings);
     }
 
@@ -88,7 +85,8 @@ impl<'a> VtpmQuote<'a> {
     }
 
     /// The quote's own fields.
-    pub(crate) fn raw(&self) -> Value {
-        describe_quote(&self.signed)
+    pub(crate) fn raw(&self) -> Raw {
+        let told = Told::of(&self.signed);
+        Raw::new(move || told.json())
     }
 }

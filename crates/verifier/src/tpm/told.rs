@@ -1,0 +1,77 @@
+//! What quotes say, unverified: in the words that are the same for every TEE, and in their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::{Claims, Tee};
+use serde_json::{Value, json};
+
+use super::known::Keys;
+use super::{Hash, Quote, Signed, attributes};
+use crate::Raw;
+use crate::text::hex_text;
+use crate::verification::Findings;
+
+/// Sets the claims but for registers, and the TPM's own fields.
+pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut Findings) {
+    let (described, told) = (Arc::clone(keys), quotes.iter().map(Told::of).collect::<Vec<_>>());
+    findings.raw = Raw::new(move || {
+        json!({
+            "ak_name": hex_text(&described.ak_name),
+            "ak_attributes": attributes(described.ak.attributes),
+            "ek_digest": described.ek_digest.map(hex_text),
+            "quotes": told.iter().map(Told::json).collect::<Vec<_>>(),
+        })
+    });
+    let mut tcb = TcbClaims::new(TcbStatus::VendorManaged);
+    let first = quotes.first();
+    tcb.svn.extend(first.map(|signed| ("firmware".to_owned(), signed.quote.firmware_version)));
+    findings.claims = Some(Claims {
+        tee: Tee::Tpm,
+        product: None,
+        platform_id: keys.ek_digest.map(|digest| digest.as_slice().into()),
+        tcb,
+        debug: None,
+        migratable: None,
+        privilege: None,
+        // Which PCRs mean what is the registration's to say: its reference values name registers.
+        launch: LaunchClaims::default(),
+        registers: BTreeMap::new(),
+        config: None,
+        binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
+        boot: None,
+        proved: BTreeSet::from([Proved::Boot]),
+    });
+}
+
+/// A quote's own fields, for people.
+pub(super) struct Told {
+    quote: Arc<Quote>,
+    scheme: &'static str,
+    hash: Hash,
+}
+
+impl Told {
+    pub(super) fn of(signed: &Signed<'_>) -> Self {
+        Self { quote: Arc::clone(&signed.quote), scheme: signed.signature.scheme(), hash: signed.signature.hash }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let quote = &self.quote;
+        let selections = quote.selections.iter();
+        json!({
+            "selection": selections.map(|one| json!({ "bank": one.bank.as_str(), "pcrs": one.pcrs })).collect::<Vec<_>>(),
+            "pcr_digest": hex_text(&quote.pcr_digest),
+            "extra_data": hex_text(&quote.extra_data),
+            "qualified_signer": hex_text(&quote.qualified_signer),
+            "clock": quote.clock,
+            "reset_count": quote.reset_count,
+            "restart_count": quote.restart_count,
+            "safe": quote.safe,
+            "firmware_version": format!("{:#x}", quote.firmware_version),
+            "scheme": self.scheme,
+            "hash": self.hash.as_str(),
+        })
+    }
+}
