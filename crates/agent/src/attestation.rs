@@ -6,8 +6,9 @@ use burgrave_attester::{Attester, AttesterError, BindingData};
 use burgrave_identity::DomainTrust;
 use burgrave_protocol::message::MessageError;
 use burgrave_protocol::wire::{self, response::Outcome};
-use burgrave_seal::AttestationBinding;
-use burgrave_types::{EnclaveName, GenesisHash, InstanceId, Problem, ProblemCode, SpiffeId, Timestamp};
+use burgrave_seal::binding::part_nonce;
+use burgrave_seal::{AttestationBinding, sha256};
+use burgrave_types::{EnclaveName, Evidence, GenesisHash, InstanceId, Problem, ProblemCode, SpiffeId, Timestamp};
 
 use crate::connect::Connected;
 use crate::identity::{Given, Identity};
@@ -91,6 +92,9 @@ impl Attestation<'_> {
 
     async fn prove(&self, challenge: wire::Challenge) -> Result<Admission, Problem> {
         let sealing_key = self.identity.sealing.public();
+        let nonce = challenge.nonce.clone();
+        let parts = self.with_tee(move |tee| tee.parts(&|index, kind| part_nonce(&nonce, index, kind))).await?;
+        let other_parts: Vec<[u8; 32]> = parts.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {
             genesis: self.genesis,
             enclave: self.enclave,
@@ -98,10 +102,11 @@ impl Attestation<'_> {
             exporter: self.exporter,
             identity_spki: self.identity.key.spki(),
             sealing_key: &sealing_key,
-            other_parts: &[],
+            other_parts: &other_parts,
         };
         let data = BindingData { report_data: binding.report_data(), qualifying_data: binding.qualifying_data() };
-        let evidence = self.with_tee(move |tee| tee.evidence(&data)).await?;
+        let lead = self.with_tee(move |tee| tee.evidence(&data)).await?.lead;
+        let evidence = Evidence { lead, others: parts };
         let request = wire::Attest {
             enclave: self.enclave.to_string(),
             nonce: challenge.nonce,

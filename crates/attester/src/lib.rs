@@ -54,7 +54,7 @@ pub use snp::fuzz_certificate_table;
 pub use tpm::azure::AzureAttester;
 pub use tpm::{EkKind, TpmAttester, Transport};
 
-use burgrave_types::{Evidence, Secret, Tee};
+use burgrave_types::{Evidence, EvidencePart, Secret, Tee};
 
 /// The caller's bytes that evidence must cover: two digests of the same attestation binding.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +75,16 @@ pub trait Attester: Send {
     /// # Errors
     /// [`AttesterError`] where the TEE cannot be reached, refuses, or answers what it must not.
     fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError>;
+
+    /// The parts of evidence beside the lead, in the order in which the lead's binding covers their digests. `nonce` gives
+    /// what the part at an index (from 0), of that kind, must answer. None unless the machine has such devices.
+    ///
+    /// # Errors
+    /// As [`Attester::evidence`].
+    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+        let _ = nonce;
+        Ok(Vec::new())
+    }
 
     /// Tells that a verifier took the last evidence and keeps what it saw of the run-time log in it: the next evidence carries
     /// only what was logged since. Without this, each carries the log from its start.

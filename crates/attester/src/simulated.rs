@@ -20,6 +20,7 @@ use crate::{Attester, AttesterError, BindingData};
 #[derive(Clone, Debug)]
 pub struct SimulatedAttester {
     report: SimulatedReport,
+    parts: Vec<SimulatedAttester>,
 }
 
 impl SimulatedAttester {
@@ -43,6 +44,7 @@ impl SimulatedAttester {
                 registers: Default::default(),
                 report_data: HexBytes::default(),
             },
+            parts: Vec::new(),
         }
     }
 
@@ -99,6 +101,13 @@ impl SimulatedAttester {
         self
     }
 
+    /// Pretends that `device` stands beside it, as a further part of its evidence.
+    #[must_use]
+    pub fn with_part(mut self, device: Self) -> Self {
+        self.parts.push(device);
+        self
+    }
+
     /// Pretends that the register `name` holds `value`.
     #[must_use]
     pub fn register(mut self, name: &str, value: HexBytes) -> Self {
@@ -113,14 +122,29 @@ impl Attester for SimulatedAttester {
     }
 
     fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError> {
-        let report = SimulatedReport { report_data: HexBytes(binding.report_data.to_vec()), ..self.report.clone() };
+        self.report_over(binding.report_data).map(Evidence::single)
+    }
+
+    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+        let one = |(index, device): (usize, &Self)| {
+            let mut report_data = [0; 64];
+            report_data.iter_mut().zip(nonce(index, Tee::Simulated)).for_each(|(to, from)| *to = from);
+            device.report_over(report_data)
+        };
+        self.parts.iter().enumerate().map(one).collect()
+    }
+}
+
+impl SimulatedAttester {
+    fn report_over(&self, report_data: [u8; 64]) -> Result<EvidencePart, AttesterError> {
+        let report = SimulatedReport { report_data: HexBytes(report_data.to_vec()), ..self.report.clone() };
         let json = serde_json::to_vec(&report).map_err(|_| AttesterError::Simulated("write its report"))?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &WORTHLESS_SIGNING_KEY_PKCS8)
             .map_err(|_| AttesterError::Simulated("read its key"))?;
         let signature =
             key.sign(&SystemRandom::new(), &json).map_err(|_| AttesterError::Simulated("sign its report"))?;
         let items = [(REPORT_ITEM, json), (SIGNATURE_ITEM, signature.as_ref().to_vec())];
-        Ok(Evidence::single(EvidencePart::new(Tee::Simulated, items)))
+        Ok(EvidencePart::new(Tee::Simulated, items))
     }
 }
 

@@ -6,7 +6,7 @@
 //! with vectors, in `docs/attestation-binding.md`.
 
 use burgrave_types::encoding::Encoder;
-use burgrave_types::{EnclaveName, GenesisHash};
+use burgrave_types::{EnclaveName, GenesisHash, Tee};
 
 use crate::{sha256, sha512};
 
@@ -18,6 +18,7 @@ pub const EXPORTER_CHANNEL: &[u8] = b"EXPORTER-burgrave-channel-v1";
 pub const EXPORTER_LEN: usize = 32;
 
 const TAG: &[u8] = b"burgrave-attest-v1";
+const PART_TAG: &[u8] = b"burgrave-part-v1";
 
 /// What evidence must be bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,13 @@ impl AttestationBinding<'_> {
     }
 }
 
+/// The nonce that the part at `index` of those beside the lead (from 0) answers: SHA-256 over a tag of its own, the node's
+/// nonce, the index and the kind of the part. So a part is fresh by itself, and is no other part's.
+pub fn part_nonce(nonce: &[u8], index: usize, tee: Tee) -> [u8; 32] {
+    let fields = Encoder::new().bytes(nonce).u64(index as u64).text(tee.as_str()).finish();
+    sha256(&[PART_TAG, &fields].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +100,21 @@ mod tests {
             assert_eq!(binding.report_data().as_slice(), bytes("report_data"), "{vector}");
             assert_eq!(binding.qualifying_data().as_slice(), bytes("qualifying_data"), "{vector}");
         }
+    }
+
+    #[test]
+    fn the_published_nonces_of_parts_hold_and_all_differ() {
+        let vectors: serde_json::Value = serde_json::from_str(include_str!("../testdata/binding.json")).unwrap();
+        let vectors = vectors["parts"].as_array().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for vector in vectors {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let index = usize::try_from(vector["index"].as_u64().unwrap()).unwrap();
+            let nonce = part_nonce(&hex::decode(text("nonce")).unwrap(), index, text("tee").parse().unwrap());
+            assert_eq!(hex::encode(nonce), text("part_nonce"));
+            seen.insert(nonce);
+        }
+        assert_eq!((seen.len(), vectors.len()), (4, 4));
     }
 
     #[test]
