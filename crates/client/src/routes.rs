@@ -10,8 +10,7 @@ use burgrave_types::api::{
     Status, Why,
 };
 use burgrave_types::{
-    ChannelId, DecisionId, EnclaveName, InstanceId, PolicyId, Problem, ProblemCode, ReleaseState, ResourceId, Revision,
-    Segment,
+    ChannelId, DecisionId, EnclaveName, InstanceId, PolicyId, Problem, ProblemCode, ResourceId, Revision, Segment,
 };
 use http::Method;
 use serde::Serialize;
@@ -118,10 +117,10 @@ impl Client {
         name: &EnclaveName,
         release: &Segment,
         at: Revision,
-        state: ReleaseState,
+        change: impl Into<ReleaseStateChange>,
     ) -> Result<EnclaveView, Problem> {
         let path = format!("/v1/enclaves/{name}/releases/{release}/state");
-        self.send(Method::PUT, path, &ReleaseStateChange { state }, Some(at)).await
+        self.send(Method::PUT, path, &change.into(), Some(at)).await
     }
 
     /// `POST /v1/enclaves/{namespace}/{name}/releases/{release}/revoke`.

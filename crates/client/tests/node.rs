@@ -40,7 +40,7 @@ fn release(name: &str, state: ReleaseState) -> NewRelease {
         registers: Default::default(),
         config: None,
     };
-    NewRelease { name: name.parse().unwrap(), reference, state, origin: "by hand".into() }
+    NewRelease { name: name.parse().unwrap(), reference, state, origin: "by hand".into(), valid_until: None }
 }
 
 fn enclave() -> NewEnclave {
@@ -51,6 +51,7 @@ fn enclave() -> NewEnclave {
         reattest_every_secs: 60,
         releases: vec![release("v1", ReleaseState::Active)],
         tpm_ek_digests: Vec::new(),
+        requirements: Default::default(),
     }
 }
 

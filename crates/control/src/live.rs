@@ -28,6 +28,7 @@ impl InstanceEntry {
             release: Some(record.release.to_string()),
             groups: Vec::new(),
             claims: record.claims.clone(),
+            conceded: record.conceded.clone(),
         };
         Self { record, revision, facts, live }
     }

@@ -16,7 +16,7 @@ use burgrave_types::{
 use crate::live::{InstanceEntry, Live};
 use crate::records::{
     EnclaveKeyRecord, EnclaveRecord, Entry, InstanceRecord, KeyRecord, PolicyRecord, RecordError, RecordedStanding,
-    SigningKeysRecord, Stored, decode,
+    SigningKeysRecord, Stored, deadline, decode,
 };
 
 /// The state of the domain at one revision.
@@ -155,17 +155,19 @@ impl View {
         if let Some(at) = record.platform_id.as_ref().and_then(|platform| enclave.record.barred_since(platform)) {
             return Standing::Revoked { at };
         }
-        match enclave.record.releases.get(&record.release) {
-            Some(release) if release.state != ReleaseState::Revoked => {}
+        let release_ends = match enclave.record.releases.get(&record.release) {
+            Some(release) if release.state != ReleaseState::Revoked => release.valid_until,
             release => {
                 let at = release.and_then(|release| release.history.last()).map_or(record.attested_at, |step| step.at);
                 return Standing::Revoked { at };
             }
-        }
+        };
         if let RecordedStanding::Stale { since } = record.standing {
             return Standing::Stale { since };
         }
-        let until = entry.live.until();
+        let attested_at = entry.live.attested_at();
+        let until = deadline(&enclave.record.attest_anew, attested_at, entry.live.until());
+        let until = release_ends.map_or(until, |end| end.min(until));
         if now < until { Standing::Fresh { until } } else { Standing::Stale { since: until } }
     }
 

@@ -1,5 +1,6 @@
 //! Why a decision fell as it did, and how one would fall.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,7 @@ use burgrave_policy::{
 };
 use burgrave_types::claims::{Claims, LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{
-    DecisionId, EnclaveName, InstanceId, Operation, PolicyId, Problem, ReleaseState, ResourceId, Segment, Standing,
-    Timestamp,
+    DecisionId, EnclaveName, InstanceId, Operation, PolicyId, Problem, ResourceId, Segment, Standing, Timestamp,
 };
 
 use crate::admin::{no_enclave, not_found};
@@ -135,7 +135,7 @@ impl Control {
                     .map(|entry| Case::instance(view, entry, now))
                     .collect();
                 if cases.is_empty() {
-                    let active = enclave.releases.iter().filter(|(_, release)| release.state == ReleaseState::Active);
+                    let active = enclave.releases.iter().filter(|(_, release)| release.accepts(false, now));
                     cases.extend(active.map(|(name, release)| Case::release(enclave, name, release)));
                 }
                 Ok(cases)
@@ -156,6 +156,7 @@ impl Control {
             release: who.facts.release.clone(),
             groups: Vec::new(),
             claims: who.facts.claims.clone(),
+            conceded: who.facts.conceded.clone(),
         };
         let principal = match operation {
             Operation::Attest => Principal::Candidate(&candidate),
@@ -240,6 +241,7 @@ impl Case {
             release: Some(name.to_string()),
             groups: Vec::new(),
             claims,
+            conceded: BTreeSet::new(),
         };
         let lapsed =
             enclave.revoked.map(|at| format!("`{}` was revoked at {at}: nothing is granted to it", enclave.name));
@@ -287,6 +289,7 @@ fn explanation(event: &Event, audited: &Audited, decision: &Decision) -> Vec<Str
         release: None,
         groups: Vec::new(),
         claims,
+        conceded: BTreeSet::new(),
     });
     let name = audited.principal.rsplit(' ').next().and_then(|name| name.parse::<Segment>().ok());
     let admin = name.map(|name| AdminFacts { name, roles: Vec::new() });
@@ -295,6 +298,7 @@ fn explanation(event: &Event, audited: &Audited, decision: &Decision) -> Vec<Str
         release: None,
         groups: Vec::new(),
         claims: facts.claims.clone(),
+        conceded: facts.conceded.clone(),
     });
     let principal = match (audited.operation, &facts, &candidate, &admin) {
         (Operation::Administer, _, _, Some(admin)) => Principal::Admin(admin),

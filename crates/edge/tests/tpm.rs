@@ -47,6 +47,7 @@ async fn a_machine_with_a_listed_tpm_attests_over_the_link_and_again_when_asked(
         reference,
         state: ReleaseState::Active,
         origin: "from the machine".to_owned(),
+        valid_until: None,
     };
     let world = World::new().await;
     let enclave = NewEnclave {
@@ -55,6 +56,7 @@ async fn a_machine_with_a_listed_tpm_attests_over_the_link_and_again_when_asked(
         key_identity: KeyIdentity::Measurement,
         reattest_every_secs: 2,
         releases: vec![release],
+        requirements: Default::default(),
         tpm_ek_digests: vec![HexBytes::from(ek_digest(&attester.ek_public().unwrap()).as_slice())],
     };
     world.control.create_enclave(&root_admin(), enclave).await.unwrap();

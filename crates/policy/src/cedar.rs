@@ -3,12 +3,12 @@
 //! This is the one module that builds Cedar values; the schema checks all of them, so a mistake here shows as a denial
 //! with an error, never as a wrong grant.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use burgrave_types::claims::HexBytes;
-use burgrave_types::{Claims, EnclaveName, Operation, ResourceKind};
+use burgrave_types::{Claims, Concession, EnclaveName, Operation, ResourceKind};
 use cedar_policy::{
     Context as CedarContext, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request as CedarRequest,
     RestrictedExpression, Schema,
@@ -133,7 +133,13 @@ impl Slice {
             Principal::Instance(facts) => self.instance(facts),
             Principal::Candidate(facts) => {
                 let uid = uid("Candidate", &facts.enclave.to_string())?;
-                self.attested(uid, &facts.enclave, facts.release.as_deref(), &facts.groups, &facts.claims)
+                self.attested(
+                    uid,
+                    &facts.enclave,
+                    facts.release.as_deref(),
+                    &facts.groups,
+                    (&facts.claims, &facts.conceded),
+                )
             }
             Principal::Admin(facts) => self.admin(facts),
         }
@@ -141,7 +147,7 @@ impl Slice {
 
     fn instance(&mut self, facts: &InstanceFacts) -> Result<EntityUid, String> {
         let uid = uid("Instance", &facts.id.to_string())?;
-        self.attested(uid, &facts.enclave, facts.release.as_deref(), &facts.groups, &facts.claims)
+        self.attested(uid, &facts.enclave, facts.release.as_deref(), &facts.groups, (&facts.claims, &facts.conceded))
     }
 
     fn attested(
@@ -150,7 +156,7 @@ impl Slice {
         enclave: &EnclaveName,
         release: Option<&str>,
         groups: &[String],
-        claims: &Claims,
+        (claims, conceded): (&Claims, &BTreeSet<Concession>),
     ) -> Result<EntityUid, String> {
         if self.entities.contains_key(&instance) {
             return Err(format!("`{enclave}` would be its own peer: `{instance}` stands on both sides"));
@@ -160,7 +166,7 @@ impl Slice {
             Some(release) => self.add(uid("Release", &format!("{enclave}@{release}"))?, [], [above]),
             None => above,
         };
-        Ok(self.add(instance, [("att".to_owned(), claims_record(claims)?)], [parent]))
+        Ok(self.add(instance, [("att".to_owned(), claims_record(claims, conceded)?)], [parent]))
     }
 
     fn admin(&mut self, facts: &AdminFacts) -> Result<EntityUid, String> {
@@ -216,7 +222,7 @@ impl Slice {
     }
 }
 
-fn claims_record(claims: &Claims) -> Result<RestrictedExpression, String> {
+fn claims_record(claims: &Claims, conceded: &BTreeSet<Concession>) -> Result<RestrictedExpression, String> {
     let hex =
         |value: &Option<HexBytes>| value.as_ref().map(|bytes| RestrictedExpression::new_string(bytes.to_string()));
     let text = |value: &Option<String>| value.clone().map(RestrictedExpression::new_string);
@@ -224,6 +230,10 @@ fn claims_record(claims: &Claims) -> Result<RestrictedExpression, String> {
     for proof in &claims.proved {
         proved.push(RestrictedExpression::new_entity_uid(uid("Proof", proof.as_str())?));
     }
+    let words = |conceded: &BTreeSet<Concession>| {
+        let words = conceded.iter().map(|one| RestrictedExpression::new_string(one.to_string()));
+        RestrictedExpression::new_set(words)
+    };
     let advisories = claims.tcb.advisories.iter().cloned().map(RestrictedExpression::new_string);
     // What is beyond a Long is left out: a `has` test then says no, which can only narrow a permit.
     let number = |value: Option<u64>| value.and_then(|n| i64::try_from(n).ok()).map(RestrictedExpression::new_long);
@@ -245,6 +255,7 @@ fn claims_record(claims: &Claims) -> Result<RestrictedExpression, String> {
         ("config", hex(&claims.config)),
         ("secureBoot", boot.and_then(|boot| boot.secure_boot).map(RestrictedExpression::new_bool)),
         ("kernelCommandLine", boot.and_then(|boot| text(&boot.kernel_command_line))),
+        ("conceded", Some(conceded).filter(|all| !all.is_empty()).map(words)),
     ]);
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     RestrictedExpression::new_record(present).map_err(|error| error.to_string())

@@ -52,10 +52,12 @@ fn way_round(policy: &PolicyRef) -> String {
     match (policy.name.as_str(), policy.id) {
         (_, Some(id)) => format!("only a change of that policy lifts it: `burgrave policy show {id}`"),
         ("guard/no-debug", None) => {
-            "nothing permits an instance whose host can look inside: launch it with debugging off".to_owned()
+            "nothing permits an instance whose host can look inside: launch it with debugging off, or concede debugging in \
+             its registration".to_owned()
         }
         ("guard/tcb", None) => {
-            "nothing permits a platform that is revoked or out of date: update its firmware, then attest again"
+            "nothing permits a platform that is revoked or out of date: update its firmware, then attest again (its \
+             registration may take what is out of date for a time)"
                 .to_owned()
         }
         (name, None) => format!("`{name}` is part of the program and cannot be lifted"),

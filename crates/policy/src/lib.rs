@@ -34,6 +34,7 @@
 //!     release: Some("1.2.0".to_owned()),
 //!     groups: vec![],
 //!     claims,
+//!     conceded: [].into(),
 //! };
 //! let mut request = Request {
 //!     principal: Principal::Instance(&instance),

@@ -1,9 +1,10 @@
 //! What is asked of the policy: who, what, of which resource, under which circumstances.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use burgrave_types::{
-    Claims, EnclaveName, InstanceId, NodeId, Operation, ResourceId, ResourceKind, Segment, Timestamp,
+    Claims, Concession, EnclaveName, InstanceId, NodeId, Operation, ResourceId, ResourceKind, Segment, Timestamp,
 };
 
 /// One question to the policy. The node fills it from what it knows; nothing in it comes from the caller unchecked.
@@ -43,6 +44,8 @@ pub struct InstanceFacts {
     pub groups: Vec<String>,
     /// What its evidence said.
     pub claims: Claims,
+    /// What of that its registration lets pass, against the standing guards.
+    pub conceded: BTreeSet<Concession>,
 }
 
 /// What the node knows of an instance that is about to be.
@@ -56,6 +59,8 @@ pub struct CandidateFacts {
     pub groups: Vec<String>,
     /// What its evidence said.
     pub claims: Claims,
+    /// What of that its registration lets pass, against the standing guards.
+    pub conceded: BTreeSet<Concession>,
 }
 
 /// What the node knows of an administrator.

@@ -26,7 +26,8 @@ pub const STANDING: [(&str, &str); 4] = [
     action in [Burgrave::Action::"useKey", Burgrave::Action::"communicate", Burgrave::Action::"attest"],
     resource
 )
-when { principal.att has debug && principal.att.debug };"#,
+when { principal.att has debug && principal.att.debug }
+unless { principal.att has conceded && principal.att.conceded.contains("debug") };"#,
     ),
     (
         "guard/tcb",
@@ -35,7 +36,12 @@ when { principal.att has debug && principal.att.debug };"#,
     action in [Burgrave::Action::"useKey", Burgrave::Action::"communicate", Burgrave::Action::"attest"],
     resource
 )
-when { [Burgrave::TcbStatus::"revoked", Burgrave::TcbStatus::"out-of-date"].contains(principal.att.tcb) };"#,
+when { [Burgrave::TcbStatus::"revoked", Burgrave::TcbStatus::"out-of-date"].contains(principal.att.tcb) }
+unless {
+    principal.att.tcb == Burgrave::TcbStatus::"out-of-date" &&
+    principal.att has conceded &&
+    principal.att.conceded.contains("tcb")
+};"#,
     ),
     (
         "floor/attest",

@@ -9,13 +9,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use burgrave_policy::{
     AdminFacts, Part, PolicySnapshot, Principal, Request, Resource, RuleEffect, SimpleRule, Tier, explain,
 };
 use burgrave_types::claims::{BootClaims, HexBytes, Proved, TcbStatus, Tee};
-use burgrave_types::{Operation, PolicyId, ResourceId};
+use burgrave_types::{Concession, Operation, PolicyId, ResourceId};
 use common::{NOW, candidate, context, determining, instance, record, request, snapshot};
 
 const EVERYTHING: &str = "permit (principal, action, resource);";
@@ -90,6 +91,23 @@ fn no_permit_goes_round_the_guards() {
         assert_eq!(decision.allowed, !bad, "{status}");
         assert_eq!(determining(&decision), [if bad { "guard/tcb" } else { "p1" }]);
     }
+}
+
+#[test]
+fn what_a_registration_concedes_passes_the_guards_but_for_a_revoked_platform() {
+    let policies = snapshot(&[EVERYTHING]);
+    let decide = |facts| policies.authorize(&request(&facts, Operation::Decrypt, "key/payments/pii"));
+    let facts = |debug, status, conceded| {
+        let mut facts = instance("payments/api");
+        (facts.claims.debug, facts.claims.tcb.status, facts.conceded) =
+            (Some(debug), status, BTreeSet::from([conceded]));
+        facts
+    };
+    assert!(decide(facts(true, TcbStatus::UpToDate, Concession::Debug)).allowed);
+    assert_eq!(determining(&decide(facts(true, TcbStatus::UpToDate, Concession::Tcb))), ["guard/no-debug"]);
+    assert!(decide(facts(false, TcbStatus::OutOfDate, Concession::Tcb)).allowed);
+    assert_eq!(determining(&decide(facts(false, TcbStatus::OutOfDate, Concession::Debug))), ["guard/tcb"]);
+    assert_eq!(determining(&decide(facts(false, TcbStatus::Revoked, Concession::Tcb))), ["guard/tcb"]);
 }
 
 #[test]

@@ -39,6 +39,14 @@ words!(
     }
 );
 
+impl Tee {
+    /// Whether hardware proves who signed what was launched: MRSIGNER, an ID block's key, PCR8, pretended by the simulated TEE.
+    /// Of TDX, CCA and a TPM whoever runs the host says so.
+    pub const fn proves_signer(self) -> bool {
+        matches!(self, Self::Snp | Self::Sgx | Self::Nitro | Self::AzVtpm | Self::Simulated)
+    }
+}
+
 words!(
     /// How a platform's trusted computing base stands, folded over all its parts.
     TcbStatus, "TCB status",

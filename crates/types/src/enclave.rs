@@ -47,6 +47,21 @@ words!(
     }
 );
 
+words!(
+    /// What a registration lets pass that is refused unless it says so.
+    Concession, "concession", "expected one of debug, migration, privilege, tcb",
+    {
+        /// The host's operator can look inside.
+        Debug = "debug",
+        /// A migration agent may move the instance.
+        Migration = "migration",
+        /// The evidence was asked for at a lower privilege than the highest.
+        Privilege = "privilege",
+        /// The platform's TCB is not what its vendor asks for.
+        Tcb = "tcb",
+    }
+);
+
 /// How an instance stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -45,7 +45,7 @@ pub use digest::{
     ChangesDigest, EvidenceDigest, GenesisHash, GrantDigest, HeadHash, RecordDigest, ReferenceDigest, ResultDigest,
     SpkiHash,
 };
-pub use enclave::{DomainClass, KeyIdentity, ReleaseState, Standing};
+pub use enclave::{Concession, DomainClass, KeyIdentity, ReleaseState, Standing};
 pub use error::ParseError;
 pub use evidence::{Evidence, EvidencePart};
 pub use id::{ChannelId, DecisionId, EnclaveUid, InstanceId, KeyUid, NodeId, PolicyId};

@@ -6,11 +6,12 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::api::TcbComponent;
 use crate::claims::{HexBytes, Proved, TcbStatus};
 use crate::{
-    ChannelId, DecisionId, DomainClass, EnclaveName, EnclaveUid, GenesisHash, HeadHash, InstanceId, KeyIdentity,
-    KeyUid, NodeId, Operation, PolicyId, ProblemCode, ReferenceDigest, ReleaseState, ResourceId, ResourceKind,
-    ResultDigest, Revision, Segment, SpiffeId, SpkiHash, Tee, Timestamp, TrustDomain,
+    ChannelId, Concession, DecisionId, DomainClass, EnclaveName, EnclaveUid, GenesisHash, HeadHash, InstanceId,
+    KeyIdentity, KeyUid, NodeId, Operation, PolicyId, ProblemCode, ReferenceDigest, ReleaseState, ResourceId,
+    ResourceKind, ResultDigest, Revision, Segment, SpiffeId, SpkiHash, Tee, Timestamp, TrustDomain,
 };
 
 /// Types that are texts: what they are, and an example.
@@ -61,6 +62,8 @@ texts! {
     NodeId = "The id of a node.", "node_aaaaaaaaaaaaaaaaaaaaaaaaaa";
     Timestamp = "A time, RFC 3339 in UTC.", "2026-03-01T00:00:00Z";
     HexBytes = "Bytes in hexadecimal.", "00ff";
+    TcbComponent = "A component of a platform's firmware: an SEV-SNP family and `bl`, `tee`, `snp`, `ucode` or `fmc`, or `dcap.evaluation`.",
+        "milan.snp";
     GenesisHash = "SHA-256 of the signed genesis record, which names the domain: 64 hexadecimal digits.",
         "0000000000000000000000000000000000000000000000000000000000000000";
     HeadHash = "SHA-256 of a signed head: 64 hexadecimal digits.",
@@ -82,6 +85,7 @@ words! {
     DomainClass = "The class of a domain; a production domain takes no simulated evidence.";
     KeyIdentity = "What an enclave's keys are derived from.";
     ReleaseState = "Where a release is in its life.";
+    Concession = "What a registration lets pass that is refused unless it says so.";
     ProblemCode = "The stable code of a problem: see `/docs/errors`.";
 }
 

@@ -1,6 +1,6 @@
 //! The attestation result as an EAR: claims of an EAT (RFC 9711) in the profile of `draft-ietf-rats-ear`.
 
-use burgrave_types::{EvidenceDigest, GenesisHash, InstanceId, SpiffeId, Timestamp};
+use burgrave_types::{Claims, EvidenceDigest, GenesisHash, InstanceId, SpiffeId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{Appraisal, Cause, Verdict, Verification};
@@ -27,6 +27,8 @@ pub struct ResultInputs<'a> {
     pub at: Timestamp,
     /// When the result ends at the latest, by the caller's rules; collateral may end it earlier.
     pub not_after: Timestamp,
+    /// What the parts beside the lead said, in their order: parts that were verified and taken.
+    pub parts: &'a [Claims],
 }
 
 /// The claims of the result, to be signed by the caller.
@@ -41,21 +43,37 @@ pub fn attestation_result(verification: &Verification, appraisal: &Appraisal, in
     };
     let accepted = verification.verdict == Verdict::Accept;
     let affirming = accepted && release.is_some() && expires > inputs.at;
+    let status = if affirming { "affirming" } else { "contraindicated" };
+    let mut submods = serde_json::Map::new();
+    let policy = release.map_or_else(|| inputs.enclave.to_string(), |release| format!("{}#{release}", inputs.enclave));
+    submods.insert(
+        verification.tee.to_string(),
+        json!({
+            "ear.status": status,
+            "ear.trustworthiness-vector": vector(verification, release.is_some()),
+            "ear.appraisal-policy-id": policy,
+        }),
+    );
+    for (number, part) in (1..).zip(inputs.parts) {
+        let known = if affirming && part.platform_id.is_some() { 2 } else { 0 };
+        let hardware = if affirming { 2 } else { 0 };
+        submods.insert(
+            format!("part{number}.{}", part.tee),
+            json!({
+                "ear.status": status,
+                "ear.trustworthiness-vector": { "instance-identity": known, "hardware": hardware },
+                "ear.appraisal-policy-id": policy,
+                "burgrave.claims": part,
+            }),
+        );
+    }
     json!({
         "eat_profile": EAT_PROFILE,
         "iat": inputs.at.unix_secs(),
         "exp": expires.unix_secs(),
         "eat_nonce": hex::encode(inputs.nonce),
         "ear.verifier-id": { "developer": "burgrave", "build": inputs.verifier },
-        "submods": {
-            verification.tee.as_str(): {
-                "ear.status": if affirming { "affirming" } else { "contraindicated" },
-                "ear.trustworthiness-vector": vector(verification, release.is_some()),
-                "ear.appraisal-policy-id": release.map_or_else(|| inputs.enclave.to_string(), |release| {
-                    format!("{}#{release}", inputs.enclave)
-                }),
-            }
-        },
+        "submods": submods,
         "burgrave": {
             "enclave": inputs.enclave.to_string(),
             "instance": inputs.instance.to_string(),
@@ -95,7 +113,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use burgrave_types::claims::{LaunchClaims, TcbClaims, TcbStatus};
-    use burgrave_types::{Claims, ReferenceDigest, Tee};
+    use burgrave_types::{ReferenceDigest, Tee};
 
     use super::*;
 
@@ -142,6 +160,7 @@ mod tests {
                 evidence: EvidenceDigest::from_bytes([4; 32]),
                 at: Timestamp::from_unix_secs(100),
                 not_after: Timestamp::from_unix_secs(1000),
+                parts: verification.claims.as_slice(),
             },
         )
     }
@@ -157,6 +176,7 @@ mod tests {
         assert_eq!(result["submods"]["snp"]["ear.trustworthiness-vector"]["executables"], 3);
         assert_eq!((result["iat"].as_i64(), result["exp"].as_i64()), (Some(100), Some(500)));
         assert_eq!(result["burgrave"]["release"], "v1");
+        assert_eq!(result["submods"]["part1.snp"]["ear.status"], "affirming");
     }
 
     #[test]
@@ -165,6 +185,9 @@ mod tests {
         assert_eq!(unmatched["submods"]["snp"]["ear.status"], "contraindicated");
         assert_eq!(unmatched["burgrave"]["cause"], "measurement.unknown");
         let refused = Verification { verdict: Verdict::Reject, cause: Some(Cause::Debug), ..verification() };
-        assert_eq!(result(&refused, &matched())["submods"]["snp"]["ear.status"], "contraindicated");
+        let result = result(&refused, &matched());
+        for submodule in ["snp", "part1.snp"] {
+            assert_eq!(result["submods"][submodule]["ear.status"], "contraindicated");
+        }
     }
 }

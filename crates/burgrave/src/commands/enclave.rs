@@ -1,14 +1,15 @@
 //! `burgrave enclave`: registrations.
 
 use burgrave_client::Client;
-use burgrave_types::api::{EnclaveChange, EnclaveView, NewEnclave, ReleaseView};
+use burgrave_types::api::{EnclaveChange, EnclaveView, NewEnclave, ReleaseStateChange, ReleaseView, Requirements};
 use burgrave_types::claims::HexBytes;
-use burgrave_types::{EnclaveName, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Segment, Tee};
+use burgrave_types::{EnclaveName, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Segment, Tee, Timestamp};
 use clap::{Args, Subcommand};
 
 use super::reference::ReferenceArgs;
+use super::requirements::{self, RequirementArgs};
 use super::{Outcome, confirm, pages, revoked};
-use crate::output::{Facts, Output, Table, Tone, age, list, span};
+use crate::output::{Facts, Output, Table, Tone, age, deadline, list, span};
 
 /// What can be done with registrations.
 #[derive(Debug, Subcommand)]
@@ -22,8 +23,8 @@ pub(crate) enum Command {
     },
     /// Register an enclave, with a first release where one is described
     Create(Box<Create>),
-    /// Change how often it attests, which TPMs are let in, which platforms are barred
-    Update(Update),
+    /// Change how often it attests, what is demanded of its evidence, which platforms are let in or barred
+    Update(Box<Update>),
     /// Delete it: its instances end, and what its keys protect cannot be read any more
     Delete {
         /// Its name
@@ -70,6 +71,8 @@ pub(crate) struct Create {
     release: Segment,
     #[command(flatten)]
     reference: ReferenceArgs,
+    #[command(flatten)]
+    requirements: RequirementArgs,
 }
 
 /// A change of a registration.
@@ -89,6 +92,8 @@ pub(crate) struct Update {
     /// The revision that the change is based on; the current one where it is not given
     #[arg(long)]
     at: Option<u64>,
+    #[command(flatten)]
+    requirements: RequirementArgs,
 }
 
 /// What can be done with releases.
@@ -111,6 +116,9 @@ pub(crate) enum Release {
         release: Segment,
         /// The state
         state: ReleaseState,
+        /// When it ends by itself: `14d` from now, or a time (RFC 3339)
+        #[arg(long, value_name = "SPAN|TIME", value_parser = end)]
+        until: Option<End>,
     },
 }
 
@@ -119,13 +127,12 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> O
     match command {
         Command::List => enclaves(client, output).await,
         Command::Show { name } => show(&client.enclave(&name).await?, output),
-        Command::Create(create) => show(&client.create_enclave(&create.registration()?).await?, output),
+        Command::Create(create) => show(&client.create_enclave(&create.registration(output.now())?).await?, output),
         Command::Update(update) => {
-            let at = match update.at {
-                Some(revision) => Revision(revision),
-                None => client.enclave(&update.name).await?.revision,
-            };
-            show(&client.update_enclave(&update.name, at, &update.change()?).await?, output)
+            let before = client.enclave(&update.name).await?;
+            let at = update.at.map_or(before.revision, Revision);
+            let change = update.change(&before.requirements, output.now())?;
+            show(&client.update_enclave(&update.name, at, &change).await?, output)
         }
         Command::Delete { name, yes } => {
             let at = client.enclave(&name).await?.revision;
@@ -141,24 +148,25 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> O
         }
         Command::Release(Release::Add { enclave, release, reference }) => {
             let registered = client.enclave(&enclave).await?;
-            let release = reference.release(release, Some(registered.tee))?;
+            let release = reference.release(release, Some(registered.tee), output.now())?;
             show(&client.add_release(&enclave, registered.revision, &release).await?, output)
         }
-        Command::Release(Release::State { enclave, release, state: ReleaseState::Revoked }) => {
+        Command::Release(Release::State { enclave, release, state: ReleaseState::Revoked, .. }) => {
             revoked::show(&client.revoke_release(&enclave, &release, "").await?, output)
         }
-        Command::Release(Release::State { enclave, release, state }) => {
+        Command::Release(Release::State { enclave, release, state, until }) => {
             let at = client.enclave(&enclave).await?.revision;
-            show(&client.set_release_state(&enclave, &release, at, state).await?, output)
+            let change = ReleaseStateChange { state, valid_until: until.map(|until| until.after(output.now())) };
+            show(&client.set_release_state(&enclave, &release, at, change).await?, output)
         }
     }
 }
 
 impl Create {
-    fn registration(&self) -> Result<NewEnclave, Problem> {
+    fn registration(&self, now: Timestamp) -> Result<NewEnclave, Problem> {
         let releases = match self.reference.is_empty() {
             true => Vec::new(),
-            false => vec![self.reference.release(self.release.clone(), self.tee)?],
+            false => vec![self.reference.release(self.release.clone(), self.tee, now)?],
         };
         let said = releases.first().map(|release| release.reference.tee);
         let tee = self.tee.or(said).ok_or_else(|| {
@@ -172,20 +180,22 @@ impl Create {
             reattest_every_secs: self.reattest_every,
             releases,
             tpm_ek_digests: self.ek_digests.clone(),
+            requirements: self.requirements.change(&Requirements::default(), now).unwrap_or_default(),
         })
     }
 }
 
 impl Update {
-    fn change(&self) -> Result<EnclaveChange, Problem> {
+    fn change(&self, before: &Requirements, now: Timestamp) -> Result<EnclaveChange, Problem> {
         let change = EnclaveChange {
             reattest_every_secs: self.reattest_every,
             tpm_ek_digests: Some(self.ek_digests.clone()).filter(|digests| !digests.is_empty()),
+            requirements: self.requirements.change(before, now),
             lift_platforms: self.lift.clone(),
         };
         if change == EnclaveChange::default() {
-            return Err(Problem::new(ProblemCode::RequestInvalid, "it is not said what to change")
-                .with_fix("add `--reattest-every`, `--ek` or `--lift`"));
+            return Err(Problem::new(ProblemCode::RequestInvalid, "nothing would change")
+                .with_fix("say what: `burgrave enclave update --help` lists what there is"));
         }
         Ok(change)
     }
@@ -235,10 +245,11 @@ fn show(enclave: &EnclaveView, output: &Output) -> Outcome {
             .fact("revision", enclave.revision)
             .maybe("TPMs let in", Some(list(&enclave.tpm_ek_digests)).filter(|_| enclave.tee == Tee::Tpm))
             .maybe("barred", Some(list(bars)).filter(|_| !enclave.barred_platforms.is_empty()));
+        let facts = requirements::facts(facts, &enclave.requirements, output);
         let facts = enclave
             .releases
             .iter()
-            .fold(facts, |facts, release| facts.fact(&format!("release {}", release.name), describe(release)));
+            .fold(facts, |facts, release| facts.fact(&format!("release {}", release.name), describe(release, output)));
         if enclave.releases.is_empty() {
             output.say(&format!(
                 "No code may bear this name yet: burgrave enclave release add {} v1 --measurement HEX",
@@ -249,9 +260,13 @@ fn show(enclave: &EnclaveView, output: &Output) -> Outcome {
     })
 }
 
-fn describe(release: &ReleaseView) -> String {
+fn describe(release: &ReleaseView, output: &Output) -> String {
     let reference = &release.reference;
     let mut lines = vec![format!("{}, {}, digest {}", release.state, release.origin, release.digest)];
+    lines.extend(release.valid_until.map(|until| {
+        let ends = format!("ends {until} ({})", deadline(output.now(), until));
+        output.tone(Tone::Warning, &ends)
+    }));
     lines.extend(reference.measurement.as_ref().map(|value| format!("measurement {value}")));
     lines.extend(reference.signer.as_ref().map(|value| format!("signer {value}")));
     lines.extend(reference.product_id.as_ref().map(|value| format!("product id {value}")));
@@ -261,8 +276,36 @@ fn describe(release: &ReleaseView) -> String {
     lines.join("\n")
 }
 
+/// When something ends, as it is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// So many seconds from now.
+    In(u64),
+    /// Then.
+    At(Timestamp),
+}
+
+impl End {
+    /// The time, said at `now`.
+    pub(crate) fn after(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::In(secs) => now + std::time::Duration::from_secs(secs),
+            Self::At(at) => at,
+        }
+    }
+}
+
+/// Reads a span of time or a time.
+pub(crate) fn end(text: &str) -> Result<End, String> {
+    match (seconds(text), text.parse::<Timestamp>()) {
+        (Ok(secs), _) => Ok(End::In(secs)),
+        (_, Ok(at)) => Ok(End::At(at)),
+        _ => Err("expected a span such as `14d`, or a time such as `2026-03-01T00:00:00Z`".to_owned()),
+    }
+}
+
 /// Reads `90`, `30s`, `15m`, `1h` or `1d` as seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let unit = match text.strip_prefix(digits) {
         Some("" | "s") => 1,

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
+use burgrave_verifier::tpm::ek_digest;
 use burgrave_verifier::{
-    Check, Endorsements, Expected, Input, Inspected, Profile, Roots, Verdict, Verification, files, inspect, verify,
+    Check, Endorsements, Expected, Input, Inspected, Profile, Roots, TpmProfile, TpmTrust, Verdict, Verification,
+    files, inspect, verify,
 };
 use clap::{Args, Subcommand};
 
@@ -86,8 +88,21 @@ pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) 
 }
 
 /// What evidence at this place says, unverified.
-pub(crate) fn inspect_path(path: &Path, tee: Option<Tee>) -> Result<Inspected, Problem> {
-    inspected(&Source { path: path.to_owned(), tee }.part()?)
+pub(crate) fn claims_of(path: &Path, tee: Option<Tee>, now: Timestamp) -> Result<Option<Claims>, Problem> {
+    let part = Source { path: path.to_owned(), tee }.part()?;
+    let read = inspected(&part)?;
+    // A TPM's registers make no claim until they were held against what it quoted. Whose the TPM is, the registration says.
+    let listed = part.item("ek.pub").map(|ek| ek_digest(ek).to_vec());
+    let tpm = TpmProfile { trust: TpmTrust::Listed, ..TpmProfile::default() };
+    let verification = verify(&Input {
+        part: &part,
+        endorsements: &Endorsements { platforms: listed.into_iter().collect(), ..Endorsements::default() },
+        roots: &Roots::vendor(),
+        profile: &Profile { tpm, ..Profile::default() },
+        expected: Expected::None,
+        at: now,
+    });
+    Ok(verification.claims.filter(|claims| !claims.registers.is_empty()).or(read.claims))
 }
 
 fn inspected(part: &EvidencePart) -> Result<Inspected, Problem> {

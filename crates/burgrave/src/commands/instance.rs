@@ -6,7 +6,7 @@ use burgrave_types::{EnclaveName, InstanceId};
 use clap::Subcommand;
 
 use super::evidence::claim_facts;
-use super::{Outcome, pages, revoked};
+use super::{Outcome, pages, requirements, revoked};
 use crate::output::{Facts, Output, Table, Tone, age, or_dash, standing};
 
 /// What can be done with instances.
@@ -92,13 +92,20 @@ fn describe(instance: &InstanceView, output: &Output) -> String {
         .fact("enclave", format!("{} ({})", instance.enclave, instance.enclave_uid))
         .fact("release", &instance.release)
         .fact("standing", output.tone(tone, &words))
+        .maybe("conceded", requirements::conceded(instance.conceded.iter().copied(), output))
+        .maybe("shortfall", instance.shortfall.as_ref().map(|coming| requirements::shortfall(coming, output)))
         .fact("attested", age(now, instance.attested_at))
         .fact("first attested", age(now, instance.first_attested_at))
         .fact("link", link(instance))
         .fact("key", instance.spki_hash)
         .fact("result", or_dash(instance.result_digest))
         .fact("TEE", instance.claims.tee);
-    claim_facts(facts, &instance.claims).finish()
+    let mut text = claim_facts(facts, &instance.claims).finish();
+    for part in &instance.parts {
+        let facts = claim_facts(Facts::new(output).fact("TEE", part.tee), part).finish();
+        text.push_str(&format!("\n{}\n{facts}", output.tone(Tone::Heading, "Part beside it")));
+    }
+    text
 }
 
 fn link(instance: &InstanceView) -> &'static str {

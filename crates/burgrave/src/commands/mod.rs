@@ -16,6 +16,7 @@ pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod policy;
 pub(crate) mod reference;
+mod requirements;
 pub(crate) mod result;
 pub(crate) mod revoked;
 mod status;

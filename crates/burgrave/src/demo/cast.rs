@@ -68,8 +68,13 @@ pub(super) fn measured(name: &EnclaveName, emulator: &Swtpm) -> Result<NewEnclav
 
 fn enclave(name: &EnclaveName, reference: ReferenceValue, tpm_ek_digests: Vec<HexBytes>) -> Result<NewEnclave> {
     let tee = reference.tee;
-    let release =
-        NewRelease { name: "v1".parse()?, reference, state: ReleaseState::Active, origin: "the demo".to_owned() };
+    let release = NewRelease {
+        name: "v1".parse()?,
+        reference,
+        state: ReleaseState::Active,
+        origin: "the demo".to_owned(),
+        valid_until: None,
+    };
     Ok(NewEnclave {
         name: name.clone(),
         tee,
@@ -77,5 +82,6 @@ fn enclave(name: &EnclaveName, reference: ReferenceValue, tpm_ek_digests: Vec<He
         reattest_every_secs: 60,
         releases: vec![release],
         tpm_ek_digests,
+        requirements: Default::default(),
     })
 }

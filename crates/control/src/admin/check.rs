@@ -3,6 +3,7 @@
 use burgrave_types::problem::InputError;
 use burgrave_types::{DomainClass, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Tee};
 
+use super::demands;
 use crate::{NewEnclave, NewRelease};
 
 /// How often an enclave may be asked to attest, in seconds.
@@ -37,12 +38,14 @@ pub(crate) fn enclave(new: &NewEnclave, class: DomainClass) -> Result<(), Proble
     faults.check(!matches!(new.tee, Tee::NvidiaGpu), "/tee", || {
         "a GPU is a part beside a CPU's TEE, not an enclave".to_owned()
     });
-    let signer_proven = matches!(new.tee, Tee::Simulated | Tee::Snp | Tee::Sgx | Tee::Nitro);
+    // Who signed an Azure machine's paravisor is not who signed the code.
+    let signer_proven = new.tee.proves_signer() && new.tee != Tee::AzVtpm;
     faults.check(new.key_identity != KeyIdentity::Signer || signer_proven, "/key_identity", || {
         format!("no hardware proves the signer of a `{}` enclave; use `name` or `measurement`", new.tee)
     });
     interval(&mut faults, new.reattest_every_secs);
     ek_digests(&mut faults, new.tee, &new.tpm_ek_digests);
+    demands::check(&mut faults, "/requirements", new.tee, class, &new.requirements);
     for (index, release) in new.releases.iter().enumerate() {
         self::release(&mut faults, &format!("/releases/{index}"), new.tee, new.key_identity, release);
         let twice = new.releases.iter().take(index).any(|other| other.name == release.name);
@@ -58,14 +61,17 @@ pub(crate) fn new_release(tee: Tee, identity: KeyIdentity, new: &NewRelease) -> 
     faults.finish("the release cannot be added so")
 }
 
-/// Checks a new interval and a new list of endorsement keys.
-pub(crate) fn change(tee: Tee, change: &crate::EnclaveChange) -> Result<(), Problem> {
+/// Checks a new interval, a new list of endorsement keys, new requirements.
+pub(crate) fn change(tee: Tee, class: DomainClass, change: &crate::EnclaveChange) -> Result<(), Problem> {
     let mut faults = Faults::default();
     if let Some(secs) = change.reattest_every_secs {
         interval(&mut faults, secs);
     }
     if let Some(digests) = &change.tpm_ek_digests {
         ek_digests(&mut faults, tee, digests);
+    }
+    if let Some(requirements) = &change.requirements {
+        demands::check(&mut faults, "/requirements", tee, class, requirements);
     }
     faults.finish("the enclave cannot be changed so")
 }
@@ -105,6 +111,9 @@ fn release(faults: &mut Faults, at: &str, tee: Tee, identity: KeyIdentity, relea
         &format!("{at}/reference/signer"),
         || "the enclave's keys are derived from its signer, so each release names one".to_owned(),
     );
+    faults.check(reference.signer.is_none() || tee.proves_signer(), &format!("{at}/reference/signer"), || {
+        format!("no hardware proves the signer of a `{tee}` enclave; name its measurement instead")
+    });
     faults.check(release.state != ReleaseState::Revoked, &format!("{at}/state"), || {
         "a release does not begin revoked".to_owned()
     });
@@ -112,10 +121,10 @@ fn release(faults: &mut Faults, at: &str, tee: Tee, identity: KeyIdentity, relea
 
 /// Faults in an input, collected.
 #[derive(Default)]
-struct Faults(Vec<InputError>);
+pub(super) struct Faults(Vec<InputError>);
 
 impl Faults {
-    fn check(&mut self, holds: bool, at: &str, reason: impl FnOnce() -> String) {
+    pub(super) fn check(&mut self, holds: bool, at: &str, reason: impl FnOnce() -> String) {
         if !holds {
             self.0.push(InputError { at: at.to_owned(), reason: reason() });
         }

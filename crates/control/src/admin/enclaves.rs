@@ -1,13 +1,15 @@
 //! Registrations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use burgrave_policy::Resource;
-use burgrave_types::{EnclaveName, EnclaveUid, Problem, ProblemCode, Revision};
+use burgrave_types::{Concession, EnclaveName, EnclaveUid, Problem, ProblemCode, Revision};
 
 use super::{check, if_match, no_enclave, of_enclave, page};
 use crate::commit::Change;
-use crate::records::{EnclaveRecord, Entry, PlatformBar};
+use crate::live::InstanceEntry;
+use crate::records::{EnclaveRecord, Entry, PlatformBar, changed};
 use crate::revocation::{Ending, ended};
 use crate::view::View;
 use crate::{
@@ -33,13 +35,16 @@ impl Control {
             reattest_every_secs: new.reattest_every_secs,
             releases: new.releases.into_iter().map(|release| super::releases::made(release, now, &by)).collect(),
             tpm_ek_digests: new.tpm_ek_digests,
+            requirements: new.requirements,
+            attest_anew: Vec::new(),
             barred_platforms: Vec::new(),
             revoked: None,
             created: now,
             created_by: by,
         };
+        let concedes = conceding(&record);
         let (committed, ()) = self
-            .change(admin.name.as_str(), |view| {
+            .change(&format!("{}{concedes}", admin.name), |view| {
                 if view.enclaves.contains_key(&record.name) {
                     let detail = format!("there is an enclave `{}` already", record.name);
                     return Err(Problem::new(ProblemCode::AlreadyExists, detail).with_fix(format!(
@@ -50,7 +55,7 @@ impl Control {
                 Ok((Change::new().create(&record), ()))
             })
             .await?;
-        self.happened("enclave.created", &record.name.to_string(), &format!("registered by {}", admin.name));
+        self.happened("enclave.created", &record.name.to_string(), &format!("registered by {}{concedes}", admin.name));
         Ok(self.show_enclave(&Entry { record, revision: committed.revision }))
     }
 
@@ -86,13 +91,19 @@ impl Control {
         based_on: Option<Revision>,
         change: EnclaveChange,
     ) -> Result<EnclaveView, Problem> {
-        self.admin(&*self.view()?, admin, of_enclave(name)?)?;
+        let view = self.view()?;
+        self.admin(&view, admin, of_enclave(name)?)?;
         let now = self.now();
-        let (committed, record) = self
-            .change(admin.name.as_str(), |view| {
+        let mut changer = admin.name.to_string();
+        if let (Some(requirements), Some(entry)) = (&change.requirements, view.enclaves.get(name)) {
+            let record = EnclaveRecord { requirements: requirements.clone(), ..entry.record.clone() };
+            changer += &conceding(&record);
+        }
+        let (committed, (record, stricter)) = self
+            .change(&changer, |view| {
                 let entry = registered(view, name)?;
                 if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
-                check::change(entry.record.tee, &change)?;
+                check::change(entry.record.tee, self.class(), &change)?;
                 let mut record = entry.record.clone();
                 if let Some(secs) = change.reattest_every_secs {
                     record.reattest_every_secs = secs;
@@ -108,11 +119,25 @@ impl Control {
                         }
                     }
                 }
+                let mut stricter = false;
+                if let Some(requirements) = &change.requirements {
+                    let before = &entry.record;
+                    (record.attest_anew, stricter) =
+                        changed(&before.attest_anew, &before.requirements, requirements, now);
+                    record.requirements = requirements.clone();
+                    let gone = |instance: &&Arc<InstanceEntry>| !record.lets_in(instance.record.platform_id.as_ref());
+                    view.instances_of(record.uid).filter(gone).for_each(|instance| ending.instance(instance));
+                }
                 let written = ending.take_change(view).update(&record, entry.revision);
-                Ok((written, record))
+                Ok((written, (record, stricter)))
             })
             .await?;
-        self.happened("enclave.changed", &name.to_string(), &format!("by {}", admin.name));
+        self.happened("enclave.changed", &name.to_string(), &format!("by {changer}"));
+        if stricter {
+            self.view()?.instances_of(record.uid).for_each(|instance| {
+                self.ask_to_attest(instance);
+            });
+        }
         Ok(self.show_enclave(&Entry { record, revision: committed.revision }))
     }
 
@@ -160,6 +185,7 @@ impl Control {
             reattest_every_secs: record.reattest_every_secs,
             releases: show_releases(&record.releases),
             tpm_ek_digests: record.tpm_ek_digests.clone(),
+            requirements: record.requirements.clone(),
             barred_platforms: record.barred_platforms.iter().map(show_bar).collect(),
             revoked: record.revoked,
             created: record.created,
@@ -174,6 +200,24 @@ pub(crate) fn registered<'a>(view: &'a View, name: &EnclaveName) -> Result<&'a E
     view.enclaves.get(name).map(AsRef::as_ref).ok_or_else(|| no_enclave(name))
 }
 
+/// What a registration lets pass, for the record of who said so.
+fn conceding(record: &EnclaveRecord) -> String {
+    let requirements = &record.requirements;
+    let mut conceded = Vec::new();
+    conceded.extend(requirements.allow_debug.then(|| Concession::Debug.to_string()));
+    conceded.extend(requirements.allow_migration.then(|| Concession::Migration.to_string()));
+    conceded.extend((requirements.max_privilege > 0).then(|| format!("VMPL {}", requirements.max_privilege)));
+    conceded.extend(requirements.tcb_accepted.iter().map(|accepted| match accepted.until {
+        Some(until) => format!("TCB {} until {until}", accepted.status),
+        None => format!("TCB {}", accepted.status),
+    }));
+    if conceded.is_empty() {
+        String::new()
+    } else {
+        format!(", conceding {} to `{}`", conceded.join(", "), record.name)
+    }
+}
+
 fn show_releases(releases: &BTreeMap<burgrave_types::Segment, crate::records::Release>) -> Vec<ReleaseView> {
     let show = |(name, release): (&burgrave_types::Segment, &crate::records::Release)| ReleaseView {
         name: name.clone(),
@@ -181,6 +225,7 @@ fn show_releases(releases: &BTreeMap<burgrave_types::Segment, crate::records::Re
         digest: release.digest(),
         state: release.state,
         origin: release.origin.clone(),
+        valid_until: release.valid_until,
         history: release.history.iter().map(|step| (step.at, step.state, step.by.clone())).collect(),
     };
     releases.iter().map(show).collect()

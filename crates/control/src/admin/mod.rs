@@ -4,6 +4,7 @@
 //! answers. Updates say which revision they are based on.
 
 mod check;
+mod demands;
 mod enclaves;
 mod instances;
 mod keys;

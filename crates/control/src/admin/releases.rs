@@ -1,5 +1,6 @@
 //! The life of releases.
 
+use burgrave_types::api::ReleaseStateChange;
 use burgrave_types::{EnclaveName, Problem, ProblemCode, ReleaseState, Revision, Segment, Timestamp};
 
 use super::enclaves::registered;
@@ -42,7 +43,7 @@ impl Control {
         Ok(self.show_enclave(&Entry { record, revision: committed.revision }))
     }
 
-    /// Moves a release through its life. `revoked` is for good and is [`Control::revoke_release`]'s to set.
+    /// Moves a release through its life, or sets when it ends by itself. `revoked` is for good and is [`Control::revoke_release`]'s to set.
     ///
     /// # Errors
     /// `policy.denied`, `not-found`, `precondition.required`, `conflict`, `request.invalid` for a step that is not one.
@@ -52,8 +53,9 @@ impl Control {
         name: &EnclaveName,
         release: &Segment,
         based_on: Option<Revision>,
-        state: ReleaseState,
+        change: impl Into<ReleaseStateChange>,
     ) -> Result<EnclaveView, Problem> {
+        let ReleaseStateChange { state, valid_until } = change.into();
         self.admin(&*self.view()?, admin, of_enclave(name)?)?;
         let now = self.now();
         let (committed, record) = self
@@ -62,7 +64,10 @@ impl Control {
                 if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
                 let mut record = entry.record.clone();
                 let found = record.releases.get_mut(release).ok_or_else(|| no_release(name, release))?;
-                step(name, release, found.state, state)?;
+                if found.state != state || valid_until.is_none() || state == ReleaseState::Revoked {
+                    step(name, release, found.state, state)?;
+                }
+                found.valid_until = valid_until.or(found.valid_until);
                 found.step(state, now, admin.name.as_str());
                 Ok((Change::new().update(&record, entry.revision), record))
             })
@@ -75,7 +80,8 @@ impl Control {
 /// A release as it begins.
 pub(super) fn made(new: NewRelease, now: Timestamp, by: &str) -> (Segment, Release) {
     let history = vec![ReleaseStep { at: now, state: new.state, by: by.to_owned() }];
-    (new.name, Release { reference: new.reference, state: new.state, origin: new.origin, history })
+    let NewRelease { name, reference, state, origin, valid_until } = new;
+    (name, Release { reference, state, origin, valid_until, history })
 }
 
 /// The problem of a release that is not there.

@@ -7,13 +7,13 @@ use burgrave_policy::CandidateFacts;
 use burgrave_seal::hpke::{self, SealedInfo, SealedKind};
 use burgrave_seal::sha256;
 use burgrave_types::{
-    DomainClass, EnclaveUid, InstanceId, Problem, ProblemCode, ReleaseState, ResultDigest, Revision, Standing,
-    Timestamp,
+    DomainClass, EnclaveUid, InstanceId, Problem, ProblemCode, ResultDigest, Revision, Standing, Timestamp,
 };
 use burgrave_verifier::{Appraisal, ResultInputs, Verdict, Verification, attestation_result};
 
 use super::lifetime;
 use super::refuse;
+use super::requirements::fingerprint;
 use super::verify::Admission;
 use crate::authorizer::standing_problem;
 use crate::commit::Change;
@@ -89,13 +89,11 @@ impl Control {
         let refused = || refuse::enclave(&admission.enclave_name, self.class() == DomainClass::Dev);
         let enclave = view.enclave_of(admission.enclave).ok_or_else(refused)?;
         let release = enclave.record.releases.get(&admission.release).ok_or_else(refused)?;
-        let accepts = match release.state {
-            ReleaseState::Active => true,
-            ReleaseState::Deprecated => admission.instance.is_some(),
-            ReleaseState::Provisional | ReleaseState::Revoked => false,
-        };
-        if enclave.record.revoked.is_some() || !accepts {
+        if enclave.record.revoked.is_some() || !release.accepts(admission.instance.is_some(), self.now()) {
             return Err(refused());
+        }
+        if fingerprint(&enclave.record.requirements) != admission.requirements {
+            return Err(refuse::changed(&admission.enclave_name));
         }
         if let Some(platform) = admission.claims.platform_id.as_ref().filter(|platform| enclave.record.bars(platform)) {
             return Err(refuse::barred(&admission.enclave_name, platform));
@@ -141,6 +139,9 @@ impl Control {
                     sealing_key: admission.sealing_key.clone(),
                     platform_id: admission.claims.platform_id.clone(),
                     claims: admission.claims.clone(),
+                    parts: admission.parts.clone(),
+                    conceded: admission.conceded.clone(),
+                    shortfall: admission.shortfall.clone(),
                     tpm: admission.tpm.clone(),
                     first_attested_at: before.map_or(now, |entry| entry.record.first_attested_at),
                     attested_at: now,
@@ -204,6 +205,7 @@ impl Control {
             evidence: admission.evidence,
             at: now,
             not_after: until.min(signer.until),
+            parts: &admission.parts,
         };
         let payload = attestation_result(&verification, &appraisal, &inputs);
         signer.sign_result(&payload).map_err(|error| internal(&error))
@@ -277,6 +279,7 @@ fn candidate(admission: &Admission) -> CandidateFacts {
         release: Some(admission.release.to_string()),
         groups: Vec::new(),
         claims: admission.claims.clone(),
+        conceded: admission.conceded.clone(),
     }
 }
 
@@ -319,7 +322,7 @@ fn internal(error: &dyn std::error::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use burgrave_types::{HeadHash, KeyIdentity, ReferenceDigest, SpkiHash, Tee};
+    use burgrave_types::{HeadHash, KeyIdentity, ReferenceDigest, ReleaseState, SpkiHash, Tee};
 
     use super::*;
     use crate::records::{Release, encode};
@@ -329,7 +332,13 @@ mod tests {
 
     fn enclave() -> EnclaveRecord {
         let reference = serde_json::from_value(serde_json::json!({ "tee": "simulated", "measurement": "aa" })).unwrap();
-        let release = Release { reference, state: ReleaseState::Active, origin: String::new(), history: Vec::new() };
+        let release = Release {
+            reference,
+            state: ReleaseState::Active,
+            origin: String::new(),
+            valid_until: None,
+            history: Vec::new(),
+        };
         EnclaveRecord {
             schema: 1,
             uid: EnclaveUid::from_bytes([1; 16]),
@@ -339,6 +348,8 @@ mod tests {
             reattest_every_secs: 60,
             releases: [("v1".parse().unwrap(), release)].into(),
             tpm_ek_digests: Vec::new(),
+            requirements: Default::default(),
+            attest_anew: Vec::new(),
             barred_platforms: Vec::new(),
             revoked: None,
             created: NOW,
@@ -363,6 +374,9 @@ mod tests {
             sealing_key: burgrave_types::claims::HexBytes(Vec::new()),
             platform_id: None,
             claims: serde_json::from_value(claims).unwrap(),
+            parts: Vec::new(),
+            conceded: Default::default(),
+            shortfall: None,
             tpm: None,
             first_attested_at: NOW,
             attested_at: NOW,

@@ -4,7 +4,9 @@
 //! instance's id, its identity key as sender and receiver, no digest, version 1.
 
 mod admit;
+mod parts;
 mod refuse;
+mod requirements;
 mod ticket;
 mod verify;
 

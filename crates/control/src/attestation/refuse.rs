@@ -1,7 +1,10 @@
 //! Refusals: each says what failed, what was expected and what was found.
 
+use std::collections::BTreeSet;
+
 use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome};
-use burgrave_types::{EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
+use burgrave_types::api::Shortfall;
+use burgrave_types::{Concession, EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
 use burgrave_verifier::{Check, Difference, Verification};
 
 use super::verify::Admission;
@@ -104,10 +107,13 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
     };
     let fix = match cause {
         "simulated.refused" => "run in a real TEE; simulated enclaves are for dev domains",
-        "debug" => "launch the enclave with debugging off",
+        "debug" => "launch the enclave with debugging off, or concede debugging in its registration",
         "binding.report_data" | "binding.nonce" => {
             "evidence must be made for this domain, enclave, challenge, link and keys: let the agent make it anew"
         }
+        "migration" => "launch the enclave without a migration agent, or concede migration in its registration",
+        "privilege" => "attest from a more privileged level, or raise the level that the registration takes",
+        "tcb.status" => "update the platform's firmware; `burgrave enclave show` tells what the registration demands",
         "platform.unlisted" => "an administrator lists the platform in the registration, if it is yours",
         _ => "`burgrave evidence verify` shows each check for evidence in a folder",
     };
@@ -179,6 +185,14 @@ pub(super) fn barred(name: &EnclaveName, platform: &impl std::fmt::Display) -> P
         )
 }
 
+/// The registration demands something else than what the evidence was held against.
+pub(super) fn changed(name: &EnclaveName) -> Problem {
+    let detail = format!("what `{name}` demands of its evidence changed while this attestation was under way");
+    Problem::new(ProblemCode::AttestationRejected, detail)
+        .with_cause("registration.changed")
+        .with_fix("attest again; an agent does so by itself")
+}
+
 /// The renewal does not fit the instance.
 pub(super) fn renewal(reason: &str) -> Problem {
     Problem::new(ProblemCode::NotAttested, format!("this renews no instance: {reason}"))
@@ -191,6 +205,27 @@ pub(super) fn activation(reason: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemCode::AttestationRejected, format!("the TPM did not prove its attestation key: {reason}"))
         .with_cause("tpm.activation")
         .with_fix("attest anew; the attestation key must stand in the TPM of the endorsement key beside it")
+}
+
+/// What will refuse evidence that was taken, as the record has it: a check that failed and did not refuse.
+pub(super) fn coming(shortfall: &Shortfall) -> AuditedCheck {
+    AuditedCheck {
+        name: "requirements.coming".to_owned(),
+        passed: false,
+        expected: Some(format!("from {} on: {}", shortfall.from, shortfall.expected)),
+        found: Some(shortfall.found.clone()),
+    }
+}
+
+/// What only the registration let pass, as the record has it.
+pub(super) fn conceded(conceded: &BTreeSet<Concession>) -> Option<AuditedCheck> {
+    let all: Vec<_> = conceded.iter().map(|one| one.as_str()).collect();
+    (!all.is_empty()).then(|| AuditedCheck {
+        name: "requirements.conceded".to_owned(),
+        passed: true,
+        expected: Some("nothing that is refused unless the registration lets it pass".to_owned()),
+        found: Some(format!("conceded by the registration: {}", all.join(", "))),
+    })
 }
 
 /// Checks as the record has them.

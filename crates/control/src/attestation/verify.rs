@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use burgrave_identity::spki_hash;
 use burgrave_seal::{AttestationBinding, sha256};
+use burgrave_types::api::{Requirements, Shortfall};
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{
-    Claims, DomainClass, EnclaveUid, EvidenceDigest, InstanceId, Problem, ProblemCode, ReferenceDigest, ReleaseState,
+    Claims, Concession, DomainClass, EnclaveUid, EvidenceDigest, InstanceId, Problem, ProblemCode, ReferenceDigest,
     Segment, SpkiHash, Tee, Timestamp,
 };
 use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
@@ -16,6 +17,7 @@ use burgrave_verifier::{
 use serde::{Deserialize, Serialize};
 
 use super::refuse::{self, Refusal};
+use super::requirements::{conceded, fingerprint, laxest, profile, shortfall};
 use crate::challenge::Open;
 use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, RecordedStanding, TpmProof};
@@ -49,6 +51,14 @@ pub(super) struct Admission {
     pub(super) release: Segment,
     pub(super) reference: ReferenceDigest,
     pub(super) claims: Claims,
+    /// The claims of the other parts.
+    pub(super) parts: Vec<Claims>,
+    /// What of the claims only the registration lets pass.
+    pub(super) conceded: BTreeSet<Concession>,
+    /// What will refuse it.
+    pub(super) shortfall: Option<Shortfall>,
+    /// The fingerprint of the requirements that it was held against.
+    pub(super) requirements: HexBytes,
     pub(super) tpm: Option<TpmProof>,
     /// When certificates or collateral under the evidence end.
     pub(super) valid_until: Option<Timestamp>,
@@ -70,9 +80,17 @@ impl Control {
         let known = instance.and_then(|entry| entry.record.tpm.clone());
         // The same key in the same TPM since the same boot was proven before.
         let proven = tpm.is_some() && tpm == known;
-        let verification = self.verify_evidence(request, tpm.as_ref(), now);
+        let strictest = Requirements::default();
+        let requirements = enclave.map_or(&strictest, |enclave| &enclave.requirements);
+        let platforms: Vec<_> = requirements.platforms.iter().map(|platform| platform.as_bytes().to_vec()).collect();
+        let under = |at| (profile(requirements, at), platforms.clone());
+        let verification = self.verify_evidence(request, tpm.as_ref(), under(now), now);
+        // What no registration could let pass is told to anybody; what this one demands, only below.
         if verification.verdict != Verdict::Accept {
-            return Err(refuse::verification(&verification));
+            let by_itself = self.verify_evidence(request, tpm.as_ref(), (laxest(), Vec::new()), now);
+            if by_itself.verdict != Verdict::Accept {
+                return Err(refuse::verification(&by_itself));
+            }
         }
         let must_activate = request.evidence.lead.tee == Tee::Tpm && !proven;
         if must_activate && tpm.is_none() {
@@ -85,11 +103,21 @@ impl Control {
         let Some(enclave) = enclave else {
             return Err(refuse::enclave(&request.enclave, self.class() == DomainClass::Dev).into());
         };
+        if verification.verdict != Verdict::Accept {
+            return Err(refuse::verification(&verification));
+        }
         let claims = verification.claims.clone().ok_or_else(|| refuse::verification(&verification))?;
         if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {
             return Err(refuse::barred(&request.enclave, platform).into());
         }
-        let (release, reference) = appraised(enclave, &verification, &claims, instance.is_some())?;
+        let (release, reference, release_ends) = appraised(enclave, &verification, &claims, (instance.is_some(), now))?;
+        let parts = self.verify_parts(request, enclave, now)?;
+        let shortfall = shortfall(requirements, now, |at| self.verify_evidence(request, tpm.as_ref(), under(at), now));
+        let conceded = conceded(&claims);
+        let mut checks = refuse::audited(&verification.checks);
+        checks.extend(parts.checks);
+        checks.extend(shortfall.as_ref().map(refuse::coming));
+        checks.extend(refuse::conceded(&conceded));
         let admission = Admission {
             enclave: enclave.uid,
             enclave_name: enclave.name.clone(),
@@ -102,9 +130,21 @@ impl Control {
             release,
             reference,
             claims: lasting(claims, enclave),
+            parts: parts.claims,
+            conceded,
+            requirements: fingerprint(&enclave.requirements),
             tpm,
-            valid_until: verification.valid_until,
-            checks: refuse::audited(&verification.checks),
+            valid_until: [
+                verification.valid_until,
+                parts.valid_until,
+                release_ends,
+                shortfall.as_ref().map(|coming| coming.from),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+            shortfall,
+            checks,
         };
         let ek_public = request.evidence.lead.item("ek.pub").unwrap_or_default().to_vec();
         Ok(Accepted { challenge, admission, must_activate, ek_public })
@@ -137,10 +177,16 @@ impl Control {
         Ok(Some(entry))
     }
 
-    /// Verifies evidence by itself: nothing of it depends on a registration, so that no answer tells of one. Of a TPM it takes
-    /// for granted that the registration lists it, which is asked next, and that it holds the attestation key, which it
-    /// proves before anything is admitted (`must_activate`).
-    fn verify_evidence(&self, request: &AttestRequest, tpm: Option<&TpmProof>, now: Timestamp) -> Verification {
+    /// Verifies evidence at `now` under a profile, from platforms that are listed (none: from any). Of a TPM it takes for granted
+    /// that the registration lists it, which is asked next, and that it holds the attestation key, which it proves before
+    /// anything is admitted (`must_activate`).
+    fn verify_evidence(
+        &self,
+        request: &AttestRequest,
+        tpm: Option<&TpmProof>,
+        (profile, platforms): (Profile, Vec<Vec<u8>>),
+        now: Timestamp,
+    ) -> Verification {
         let other_parts: Vec<[u8; 32]> = request.evidence.others.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {
             genesis: self.trust().genesis_hash(),
@@ -153,14 +199,14 @@ impl Control {
         };
         let part = &request.evidence.lead;
         let endorsements = Endorsements {
-            platforms: tpm.map(|tpm| tpm.ek_digest.as_bytes().to_vec()).into_iter().collect(),
+            platforms: tpm.map_or(platforms, |tpm| vec![tpm.ek_digest.as_bytes().to_vec()]),
             ak_proof: ak_proof(tpm),
             ..Endorsements::default()
         };
         let profile = Profile {
             allow_simulated: self.class() == DomainClass::Dev,
             tpm: TpmProfile { trust: TpmTrust::Listed, pcrs: BTreeSet::new() },
-            ..Profile::default()
+            ..profile
         };
         let (report_data, qualifying_data) = (binding.report_data(), binding.qualifying_data());
         verify(&Input {
@@ -174,21 +220,22 @@ impl Control {
     }
 }
 
-/// The release that the claims belong to. A first attestation needs one that is active; a renewal may be of a deprecated one.
+/// The release that the claims belong to, and when it ends. A first attestation needs one that is active; a renewal may be of
+/// a deprecated one.
 fn appraised(
     enclave: &EnclaveRecord,
     verification: &Verification,
     claims: &Claims,
-    renewal: bool,
-) -> Result<(Segment, ReferenceDigest), Refusal> {
-    let accepts = |state: ReleaseState| state == ReleaseState::Active || (renewal && state == ReleaseState::Deprecated);
-    let releases = enclave.releases.iter().filter(|(_, release)| accepts(release.state));
+    (renewal, now): (bool, Timestamp),
+) -> Result<(Segment, ReferenceDigest, Option<Timestamp>), Refusal> {
+    let releases = enclave.releases.iter().filter(|(_, release)| release.accepts(renewal, now));
     match appraise(claims, releases.map(|(name, release)| (name.as_str(), &release.reference))) {
         Appraisal::Matched { release, digest } => {
-            let release = release.parse().map_err(|error: burgrave_types::ParseError| {
+            let release: Segment = release.parse().map_err(|error: burgrave_types::ParseError| {
                 Refusal::from(Problem::new(ProblemCode::Internal, error.to_string()))
             })?;
-            Ok((release, digest))
+            let ends = enclave.releases.get(&release).and_then(|release| release.valid_until);
+            Ok((release, digest, ends))
         }
         Appraisal::Unmatched { differences } => Err(refuse::appraisal(&enclave.name, verification, &differences)),
     }

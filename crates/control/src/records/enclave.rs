@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use burgrave_types::api::Requirements;
 use burgrave_types::claims::{HexBytes, ReferenceValue};
 use burgrave_types::{EnclaveName, EnclaveUid, KeyIdentity, ReferenceDigest, ReleaseState, Segment, Tee, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Stored;
+use super::{AttestAnew, Stored};
 
 /// A registered enclave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +21,12 @@ pub(crate) struct EnclaveRecord {
     pub(crate) reattest_every_secs: u64,
     pub(crate) releases: BTreeMap<Segment, Release>,
     pub(crate) tpm_ek_digests: Vec<HexBytes>,
+    /// What it demands beyond its releases.
+    #[serde(default)]
+    pub(crate) requirements: Requirements,
+    /// Deadlines for who attested before its demands became stricter.
+    #[serde(default)]
+    pub(crate) attest_anew: Vec<AttestAnew>,
     pub(crate) barred_platforms: Vec<PlatformBar>,
     /// Set when its access was ended as a whole; never unset.
     pub(crate) revoked: Option<Timestamp>,
@@ -34,6 +41,9 @@ pub(crate) struct Release {
     pub(crate) reference: ReferenceValue,
     pub(crate) state: ReleaseState,
     pub(crate) origin: String,
+    /// When it ends by itself.
+    #[serde(default)]
+    pub(crate) valid_until: Option<Timestamp>,
     pub(crate) history: Vec<ReleaseStep>,
 }
 
@@ -74,6 +84,12 @@ impl EnclaveRecord {
         self.tpm_ek_digests.contains(ek_digest)
     }
 
+    /// Whether its list of platforms, if it has one, lets the platform in.
+    pub(crate) fn lets_in(&self, platform: Option<&HexBytes>) -> bool {
+        let listed = &self.requirements.platforms;
+        listed.is_empty() || platform.is_some_and(|platform| listed.contains(platform))
+    }
+
     /// Whether the platform is kept out.
     pub(crate) fn bars(&self, platform: &HexBytes) -> bool {
         self.barred_since(platform).is_some()
@@ -95,6 +111,17 @@ impl EnclaveRecord {
 }
 
 impl Release {
+    /// Whether evidence that matches is taken at `now`: of a first attestation while it is active, of a renewal while it is
+    /// deprecated as well; never after its end.
+    pub(crate) fn accepts(&self, renewal: bool, now: Timestamp) -> bool {
+        let by_state = match self.state {
+            ReleaseState::Active => true,
+            ReleaseState::Deprecated => renewal,
+            ReleaseState::Provisional | ReleaseState::Revoked => false,
+        };
+        by_state && self.valid_until.is_none_or(|until| now < until)
+    }
+
     /// Moves it to `state`, on the record.
     pub(crate) fn step(&mut self, state: ReleaseState, at: Timestamp, by: &str) {
         self.state = state;

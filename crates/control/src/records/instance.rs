@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use burgrave_types::api::Shortfall;
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{
-    Claims, EnclaveName, EnclaveUid, InstanceId, ReferenceDigest, ResourceId, ResultDigest, Segment, SpkiHash,
-    Timestamp,
+    Claims, Concession, EnclaveName, EnclaveUid, InstanceId, ReferenceDigest, ResourceId, ResultDigest, Segment,
+    SpkiHash, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,15 @@ pub(crate) struct InstanceRecord {
     pub(crate) sealing_key: HexBytes,
     pub(crate) platform_id: Option<HexBytes>,
     pub(crate) claims: Claims,
+    /// The claims of the parts of its evidence beside the lead, in their order.
+    #[serde(default)]
+    pub(crate) parts: Vec<Claims>,
+    /// What of its claims only the registration's requirements let pass.
+    #[serde(default)]
+    pub(crate) conceded: BTreeSet<Concession>,
+    /// What its platform lacks that will be demanded.
+    #[serde(default)]
+    pub(crate) shortfall: Option<Shortfall>,
     pub(crate) tpm: Option<TpmProof>,
     pub(crate) first_attested_at: Timestamp,
     /// When this record was last made from evidence.

@@ -3,12 +3,14 @@
 //! A record is JSON with a `schema` number; one with another number, an unknown field or a missing one is not read, and
 //! a node that meets such a record does not serve rather than guess.
 
+mod demands;
 mod enclave;
 mod instance;
 mod key;
 mod policy;
 mod signing_keys;
 
+pub(crate) use demands::{AttestAnew, changed, deadline};
 pub(crate) use enclave::{EnclaveRecord, PlatformBar, Release, ReleaseStep};
 pub(crate) use instance::{InstanceRecord, RecordedStanding, TpmProof};
 pub(crate) use key::{EnclaveKeyRecord, KeyRecord, KeyVersion, KeyVersionState, active, rotate};

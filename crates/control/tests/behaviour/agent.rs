@@ -3,10 +3,10 @@
 use burgrave_attester::{Attester, BindingData, SimulatedAttester};
 use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge, LinkBinding};
 use burgrave_identity::{CertificateDer, IdentityKey, ProfileKind, VerifiedIdentity, verify_chain};
-use burgrave_seal::AttestationBinding;
-use burgrave_seal::SystemRandom;
+use burgrave_seal::binding::part_nonce;
 use burgrave_seal::hpke::{Psk, Sealed, SealedInfo, SealedKind, SealingKey};
-use burgrave_types::{Clock, EnclaveName, GenesisHash, InstanceId, Problem, Secret};
+use burgrave_seal::{AttestationBinding, SystemRandom, sha256};
+use burgrave_types::{Clock, EnclaveName, Evidence, EvidencePart, GenesisHash, InstanceId, Problem, Secret};
 
 use crate::node::Node;
 
@@ -78,7 +78,20 @@ impl Agent {
 
     /// A request over this nonce, bound to what the agent believes its domain and link to be.
     pub(crate) fn answer(&mut self, genesis: GenesisHash, nonce: &[u8]) -> AttestRequest {
+        self.answer_with(genesis, nonce, |_| {})
+    }
+
+    /// As [`Agent::answer`], with other parts beside the lead than the machine has.
+    pub(crate) fn answer_with(
+        &mut self,
+        genesis: GenesisHash,
+        nonce: &[u8],
+        change: impl FnOnce(&mut Vec<EvidencePart>),
+    ) -> AttestRequest {
         let (sealing_key, link) = (self.sealing.public(), self.link());
+        let mut parts = self.attester.parts(&|index, tee| part_nonce(nonce, index, tee)).unwrap();
+        change(&mut parts);
+        let other_parts: Vec<[u8; 32]> = parts.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {
             genesis,
             enclave: &self.enclave,
@@ -86,10 +99,10 @@ impl Agent {
             exporter: &link.exporter,
             identity_spki: &link.identity_spki,
             sealing_key: &sealing_key,
-            other_parts: &[],
+            other_parts: &other_parts,
         };
         let binding = BindingData { report_data: binding.report_data(), qualifying_data: binding.qualifying_data() };
-        let evidence = self.attester.evidence(&binding).unwrap();
+        let evidence = Evidence { lead: self.attester.evidence(&binding).unwrap().lead, others: parts };
         let (enclave, renews) = (self.enclave.clone(), self.instance);
         AttestRequest { enclave, nonce: nonce.to_vec(), sealing_key, evidence, link, renews }
     }

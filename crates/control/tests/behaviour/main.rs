@@ -12,14 +12,24 @@
 mod admin;
 mod agent;
 mod attestation;
+#[path = "../../../verifier/tests/common/cbor.rs"]
+mod cbor;
 mod channels;
 mod concurrency;
 mod held;
 mod keys;
+mod made;
 mod node;
+mod parts;
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "../../../verifier/tests/made_dcap/platform.rs"]
+mod platform;
 mod policies;
 mod record;
+mod releases;
+mod requirements;
 mod results;
 mod revocation;
 mod standing;
+mod tees;
 mod tpm;

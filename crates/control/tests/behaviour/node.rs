@@ -23,6 +23,7 @@ use burgrave_types::{
     ChannelId, Clock, DecisionId, DomainClass, InstanceId, KeyIdentity, NodeId, Problem, ReleaseState, Secret, Tee,
     Timestamp,
 };
+use burgrave_verifier::Roots;
 use tempfile::TempDir;
 
 use burgrave_attester::SimulatedAttester;
@@ -142,6 +143,7 @@ pub(crate) struct Node {
     pub(crate) control: Arc<Control>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) store: Arc<HeldStore>,
+    roots: Roots,
 }
 
 fn unlock() -> Unlock {
@@ -154,8 +156,13 @@ impl Node {
     }
 
     pub(crate) async fn new(class: DomainClass) -> Self {
+        Self::with(class, Timestamp::from_unix_secs(1_800_000_000), Roots::vendor()).await
+    }
+
+    /// A node that begins at that time and trusts these roots.
+    pub(crate) async fn with(class: DomainClass, at: Timestamp, roots: Roots) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock(AtomicI64::new(1_800_000_000_000)));
+        let clock = Arc::new(ManualClock(AtomicI64::new(at.unix_millis())));
         let cost = Argon2Cost::reduced(64, 1);
         let token = SoftwareToken::create_with_cost(&folder.path().join("token"), class, &unlock(), cost).unwrap();
         let keyring = Arc::new(Keyring::create(Token::from(token)).await.unwrap());
@@ -166,14 +173,14 @@ impl Node {
         let ledger = Ledger::create(store.clone(), Arc::clone(&keyring), genesis, clock.clone(), random);
         let ledger = Arc::new(ledger.await.unwrap());
         let (audit, links) = (Arc::new(Audit::default()), Arc::new(Links::default()));
-        let control = start(&ledger, keyring, &trust, &audit, &clock).await;
+        let control = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store }
+        Self { folder, clock, audit, links, trust, control, ledger, store, roots }
     }
 
     /// The same node after its process ended and began anew.
     pub(crate) async fn restart(self) -> Self {
-        let Self { folder, clock, audit, trust, control, ledger, store, .. } = self;
+        let Self { folder, clock, audit, trust, control, ledger, store, roots, .. } = self;
         drop((control, store));
         let mut ledger = ledger;
         loop {
@@ -189,9 +196,9 @@ impl Node {
         let keyring = Arc::new(Keyring::open(Token::from(token), unsealed.wrapped_keys()).await.unwrap());
         let ledger = Ledger::open(unsealed, Arc::clone(&keyring), clock.clone(), Arc::new(SystemRandom)).await.unwrap();
         let (ledger, links) = (Arc::new(ledger), Arc::new(Links::default()));
-        let control = start(&ledger, keyring, &trust, &audit, &clock).await;
+        let control = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store }
+        Self { folder, clock, audit, links, trust, control, ledger, store, roots }
     }
 
     pub(crate) fn advance(&self, duration: Duration) {
@@ -245,6 +252,7 @@ pub(crate) fn simulated(name: &str, key_identity: KeyIdentity) -> NewEnclave {
         reattest_every_secs: INTERVAL,
         releases: vec![release("v1", name)],
         tpm_ek_digests: Vec::new(),
+        requirements: Default::default(),
     }
 }
 
@@ -255,6 +263,7 @@ pub(crate) fn release(name: &str, code: &str) -> NewRelease {
         reference: reference(code),
         state: ReleaseState::Active,
         origin: "test".into(),
+        valid_until: None,
     }
 }
 
@@ -283,7 +292,7 @@ async fn start(
     keyring: Arc<Keyring>,
     trust: &DomainTrust,
     audit: &Arc<Audit>,
-    clock: &Arc<ManualClock>,
+    (clock, roots): (&Arc<ManualClock>, &Roots),
 ) -> Arc<Control> {
     let parts = Parts {
         node: NodeId::from_bytes([1; 16]),
@@ -293,7 +302,7 @@ async fn start(
         audit: audit.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
-        roots: burgrave_verifier::Roots::vendor(),
+        roots: roots.clone(),
     };
     Control::start(parts).await.unwrap()
 }

@@ -40,6 +40,7 @@ fn registration(attester: &mut TpmAttester) -> NewEnclave {
         key_identity: KeyIdentity::Measurement,
         reattest_every_secs: INTERVAL,
         releases: vec![NewRelease { reference, ..release("v1", "") }],
+        requirements: Default::default(),
         tpm_ek_digests: vec![hex(&ek_digest(&attester.ek_public().unwrap()))],
     }
 }

@@ -160,6 +160,7 @@ impl World {
             reference,
             state: ReleaseState::Active,
             origin: "by hand".to_owned(),
+            valid_until: None,
         };
         let new = NewEnclave {
             name: enclave.parse().unwrap(),
@@ -168,6 +169,7 @@ impl World {
             reattest_every_secs: secs,
             releases: vec![release],
             tpm_ek_digests: Vec::new(),
+            requirements: Default::default(),
         };
         self.control.create_enclave(&root_admin(), new).await.unwrap();
         self.permit(enclave, &[Operation::Encrypt, Operation::Decrypt, Operation::Derive], STORAGE, None).await;

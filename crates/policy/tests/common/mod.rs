@@ -44,12 +44,19 @@ pub(crate) fn instance(name: &str) -> InstanceFacts {
         release: Some("1.2.0".to_owned()),
         groups: vec![],
         claims: claims(),
+        conceded: [].into(),
     }
 }
 
 /// A candidate for the enclave `name`.
 pub(crate) fn candidate(name: &str) -> CandidateFacts {
-    CandidateFacts { enclave: name.parse().unwrap(), release: None, groups: vec![], claims: claims() }
+    CandidateFacts {
+        enclave: name.parse().unwrap(),
+        release: None,
+        groups: vec![],
+        claims: claims(),
+        conceded: [].into(),
+    }
 }
 
 /// A minute after the attestation, without a peer.

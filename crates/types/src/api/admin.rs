@@ -1,8 +1,10 @@
 //! What administrators say.
 
+use super::Requirements;
 use crate::claims::HexBytes;
 use crate::{
-    EnclaveName, InstanceId, KeyIdentity, ReleaseState, ResourceId, Revision, Segment, Tee, claims::ReferenceValue,
+    EnclaveName, InstanceId, KeyIdentity, ReleaseState, ResourceId, Revision, Segment, Tee, Timestamp,
+    claims::ReferenceValue,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +61,9 @@ pub struct NewEnclave {
     /// For a TPM: the endorsement keys that are let in, each as SHA-256 of its `TPMT_PUBLIC` (`ek.pub`).
     #[serde(default)]
     pub tpm_ek_digests: Vec<HexBytes>,
+    /// What is demanded of its evidence beyond that.
+    #[serde(default)]
+    pub requirements: Requirements,
 }
 
 /// A set of reference values to add to an enclave.
@@ -75,6 +80,9 @@ pub struct NewRelease {
     /// Where the values come from: `by hand`, `from evidence`, a build's URL.
     #[serde(default)]
     pub origin: String,
+    /// When it ends by itself: instances of it must be of another release by then. Absent: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
 }
 
 /// What to change of an enclave; what is absent stays.
@@ -88,6 +96,10 @@ pub struct EnclaveChange {
     /// The new list of endorsement key digests; instances on a platform that is no longer listed are ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm_ek_digests: Option<Vec<HexBytes>>,
+    /// The new demands, all of them. What they tighten holds for running instances too: these are asked to attest at once, and
+    /// those on a platform that is no longer listed are ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<Requirements>,
     /// Platforms to let in again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lift_platforms: Vec<HexBytes>,

@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod key_set;
 mod request;
+mod requirements;
 mod view;
 
 pub use admin::{
@@ -19,6 +20,7 @@ pub use answer::{
 };
 pub use key_set::{Jwk, KeySet};
 pub use request::{AuthorizeRequest, CutRequest, ReleaseStateChange, RevokeRequest, RotateRequest};
+pub use requirements::{AcceptedTcb, RequiredPart, Requirements, Shortfall, TcbComponent, TcbFloor};
 pub use view::{
     ChannelEnd, ChannelView, EnclaveView, InstanceView, KeyVersionView, KeyView, PlatformBarView, PolicyView,
     ReleaseView,

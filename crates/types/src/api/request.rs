@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
-use crate::{EnclaveName, Operation, ReleaseState, ResourceId};
+use crate::{EnclaveName, Operation, ReleaseState, ResourceId, Timestamp};
 
 /// Body of the `revoke` routes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -22,6 +22,16 @@ pub struct RevokeRequest {
 pub struct ReleaseStateChange {
     /// The state that the release shall have.
     pub state: ReleaseState,
+    /// When it ends by itself; absent: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+}
+
+impl From<ReleaseState> for ReleaseStateChange {
+    /// The state alone.
+    fn from(state: ReleaseState) -> Self {
+        Self { state, valid_until: None }
+    }
 }
 
 /// Body of `POST …/rotate`.

@@ -1,8 +1,11 @@
 //! What is shown of what is stored.
 
+use std::collections::BTreeSet;
+
+use super::{Requirements, Shortfall};
 use crate::claims::{HexBytes, ReferenceValue};
 use crate::{
-    ChannelId, Claims, EnclaveName, EnclaveUid, InstanceId, KeyIdentity, KeyUid, PolicyId, ReferenceDigest,
+    ChannelId, Claims, Concession, EnclaveName, EnclaveUid, InstanceId, KeyIdentity, KeyUid, PolicyId, ReferenceDigest,
     ReleaseState, ResourceId, ResultDigest, Revision, Segment, SpiffeId, SpkiHash, Standing, Tee, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,9 @@ pub struct EnclaveView {
     pub releases: Vec<ReleaseView>,
     /// For a TPM: the endorsement keys that are let in.
     pub tpm_ek_digests: Vec<HexBytes>,
+    /// What is demanded of its evidence beyond its releases.
+    #[serde(default)]
+    pub requirements: Requirements,
     /// Platforms that are kept out.
     pub barred_platforms: Vec<PlatformBarView>,
     /// When its access was ended as a whole, if it was.
@@ -54,6 +60,9 @@ pub struct ReleaseView {
     pub state: ReleaseState,
     /// Where the values come from.
     pub origin: String,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
     /// Each change of state: when, to what, by whom.
     pub history: Vec<(Timestamp, ReleaseState, String)>,
 }
@@ -94,6 +103,15 @@ pub struct InstanceView {
     pub age_secs: u64,
     /// What its evidence said.
     pub claims: Claims,
+    /// What the parts of its evidence beside the lead said, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Claims>,
+    /// What its registration lets pass that is refused unless a registration says so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub conceded: BTreeSet<Concession>,
+    /// What will refuse it, if its platform stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<Shortfall>,
     /// The result of its last attestation that this node knows of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_digest: Option<ResultDigest>,

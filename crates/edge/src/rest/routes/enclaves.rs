@@ -139,7 +139,7 @@ async fn set_release_state(
 ) -> Result<Versioned<EnclaveView>, Refusal> {
     let (enclave, release) = path.names();
     let control = admin.control();
-    Ok(Versioned(control.set_release_state(&admin.identity, &enclave, &release, revision, change.state).await?))
+    Ok(Versioned(control.set_release_state(&admin.identity, &enclave, &release, revision, change).await?))
 }
 
 async fn revoke_release(

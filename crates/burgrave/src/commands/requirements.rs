@@ -1,0 +1,259 @@
+//! What a registration demands beyond its releases: as arguments, and as it is shown.
+
+use std::time::Duration;
+
+use burgrave_types::api::{AcceptedTcb, RequiredPart, Requirements, Shortfall, TcbComponent, TcbFloor};
+use burgrave_types::claims::{HexBytes, ReferenceValue, TcbStatus};
+use burgrave_types::{Concession, ParseError, Tee, Timestamp};
+use clap::Args;
+
+use super::enclave::seconds;
+use crate::output::{Facts, Output, Tone, deadline, list};
+
+const HEADING: &str = "What is demanded beyond the code";
+
+/// What is demanded of evidence beyond the code that it names.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RequirementArgs {
+    /// A platform that is let in, as `burgrave evidence inspect` and `instance show` name it (chip id, PPID); may be given
+    /// several times: these and no others
+    #[arg(long = "platform", value_name = "HEX", help_heading = HEADING)]
+    platforms: Vec<HexBytes>,
+    /// Let in any platform
+    #[arg(long, conflicts_with = "platforms", help_heading = HEADING)]
+    any_platform: bool,
+    /// Take an instance whose host can look inside. Whoever runs it can then read all that it holds
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
+    allow_debug: Option<bool>,
+    /// Take an instance that a migration agent may move
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
+    allow_migration: Option<bool>,
+    /// The least privileged VMPL (0 to 3) that may ask for evidence of SEV-SNP; 0 unless given
+    #[arg(long, value_name = "LEVEL", help_heading = HEADING)]
+    max_vmpl: Option<u32>,
+    /// A TCB status to take, for good or for a time: `hardening-needed`, `configuration-needed`, `out-of-date:14d`
+    #[arg(long, value_name = "STATUS[:SPAN]", value_parser = accepted, help_heading = HEADING)]
+    accept_tcb: Vec<(TcbStatus, Option<u64>)>,
+    /// A TCB status to take no longer
+    #[arg(long, value_name = "STATUS", help_heading = HEADING)]
+    refuse_tcb: Vec<TcbStatus>,
+    /// A minimum of the platform's firmware: `milan.snp=24`, `dcap.evaluation=17`. A lower one of the same component goes
+    #[arg(long, value_name = "COMPONENT=NUMBER", value_parser = floor, help_heading = HEADING)]
+    tcb_floor: Vec<(TcbComponent, u64)>,
+    /// How long who is below these floors is still let in, and shown as such: `14d`
+    #[arg(long, value_name = "SPAN", value_parser = seconds, requires = "tcb_floor", help_heading = HEADING)]
+    grace: Option<u64>,
+    /// A component that has no floor any longer: `milan.snp`
+    #[arg(long, value_name = "COMPONENT", help_heading = HEADING)]
+    drop_floor: Vec<TcbComponent>,
+    /// A part that must be there beside the CPU's evidence: `nvidia-gpu`, or with what it must say
+    /// `nvidia-gpu:measurement=00ff…,measurement3=00ff…`; several of one kind are alternatives
+    #[arg(long = "with", value_name = "TEE[:NAME=HEX,…]", value_parser = part, help_heading = HEADING)]
+    with: Vec<(Tee, Option<ReferenceValue>)>,
+    /// A part that need not be there any longer
+    #[arg(long, value_name = "TEE", help_heading = HEADING)]
+    without: Vec<Tee>,
+}
+
+impl RequirementArgs {
+    /// The requirements that come of `before`; none where nothing is said.
+    pub(crate) fn change(&self, before: &Requirements, now: Timestamp) -> Option<Requirements> {
+        let mut after = before.clone();
+        if self.any_platform || !self.platforms.is_empty() {
+            after.platforms.clone_from(&self.platforms);
+        }
+        after.allow_debug = self.allow_debug.unwrap_or(after.allow_debug);
+        after.allow_migration = self.allow_migration.unwrap_or(after.allow_migration);
+        after.max_privilege = self.max_vmpl.unwrap_or(after.max_privilege);
+        let in_time = |span: u64| now + Duration::from_secs(span);
+        let said = |status| self.accept_tcb.iter().any(|(of, _)| *of == status);
+        after.tcb_accepted.retain(|one| !self.refuse_tcb.contains(&one.status) && !said(one.status));
+        let accepted = self.accept_tcb.iter();
+        after
+            .tcb_accepted
+            .extend(accepted.map(|(status, span)| AcceptedTcb { status: *status, until: span.map(in_time) }));
+        after.tcb_floors.retain(|floor| !self.drop_floor.contains(&floor.component));
+        let enforced_from = self.grace.map(in_time);
+        for (component, minimum) in &self.tcb_floor {
+            // A lower floor that holds already stands until the higher one does.
+            after.tcb_floors.retain(|old| {
+                let holds = old.enforced_from.is_none_or(|from| from <= now);
+                old.component != *component || (holds && enforced_from.is_some() && old.minimum < *minimum)
+            });
+            after.tcb_floors.push(TcbFloor { component: component.clone(), minimum: *minimum, enforced_from });
+        }
+        after
+            .parts
+            .retain(|part| !self.without.contains(&part.tee) && !self.with.iter().any(|(tee, _)| *tee == part.tee));
+        for (tee, reference) in &self.with {
+            match after.parts.iter_mut().find(|part| part.tee == *tee) {
+                Some(part) => part.references.extend(reference.clone()),
+                None => after.parts.push(RequiredPart { tee: *tee, references: reference.iter().cloned().collect() }),
+            }
+        }
+        let said_something = self.any_platform || after != *before;
+        said_something.then_some(after)
+    }
+}
+
+/// Requirements as facts: what is let pass in the tone of a warning.
+pub(crate) fn facts<'a>(facts: Facts<'a>, requirements: &Requirements, output: &Output) -> Facts<'a> {
+    let now = output.now();
+    let warning = |text: &str| output.tone(Tone::Warning, text);
+    let accepted = requirements.tcb_accepted.iter().map(|accepted| match accepted.until {
+        Some(until) => format!("{} ({})", accepted.status, deadline(now, until)),
+        None => accepted.status.to_string(),
+    });
+    let floors = requirements.tcb_floors.iter().map(|floor| match floor.enforced_from.filter(|from| *from > now) {
+        Some(from) => format!("{} {} from {from} on ({})", floor.component, floor.minimum, deadline(now, from)),
+        None => format!("{} {}", floor.component, floor.minimum),
+    });
+    let parts = requirements.parts.iter().map(|part| match part.references.as_slice() {
+        [] => format!("{} (any)", part.tee),
+        references => format!("{}: {}", part.tee, references.iter().map(describe).collect::<Vec<_>>().join(" or ")),
+    });
+    facts
+        .maybe("platforms let in", Some(list(&requirements.platforms)).filter(|_| !requirements.platforms.is_empty()))
+        .maybe("debugging", requirements.allow_debug.then(|| warning("taken: its host can look inside")))
+        .maybe("migration", requirements.allow_migration.then(|| warning("taken: an agent may move it")))
+        .maybe(
+            "privilege",
+            (requirements.max_privilege > 0).then(|| warning(&format!("VMPL {} taken", requirements.max_privilege))),
+        )
+        .maybe("TCB taken besides", some_lines(accepted).map(|text| warning(&text)))
+        .maybe("TCB at least", some_lines(floors))
+        .maybe("parts beside it", some_lines(parts))
+}
+
+/// What of an instance's claims only its registration lets pass.
+pub(crate) fn conceded(conceded: impl IntoIterator<Item = Concession>, output: &Output) -> Option<String> {
+    let words = list(conceded);
+    (words != "-").then(|| output.tone(Tone::Warning, &words))
+}
+
+/// What will refuse an instance.
+pub(crate) fn shortfall(shortfall: &Shortfall, output: &Output) -> String {
+    let Shortfall { from, expected, found } = shortfall;
+    let words = format!("below the floor enforced from {from} ({}): {found}", deadline(output.now(), *from));
+    output.tone(Tone::Warning, &words) + &format!("\nexpected {expected}")
+}
+
+/// A reference value in a line.
+fn describe(reference: &ReferenceValue) -> String {
+    let values = [("measurement", &reference.measurement), ("config", &reference.config)];
+    let values = values.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+    let registers = reference.registers.iter().map(|(name, value)| format!("{name} {value}"));
+    list(values.chain(registers))
+}
+
+fn some_lines(lines: impl Iterator<Item = String>) -> Option<String> {
+    let lines: Vec<_> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn accepted(text: &str) -> Result<(TcbStatus, Option<u64>), String> {
+    let (status, span) = match text.split_once(':') {
+        Some((status, span)) => (status, Some(seconds(span)?)),
+        None => (text, None),
+    };
+    Ok((status.parse().map_err(|error: ParseError| error.to_string())?, span))
+}
+
+fn floor(text: &str) -> Result<(TcbComponent, u64), String> {
+    let expected = "expected a component and a number, e.g. `milan.snp=24`";
+    let (component, number) = text.split_once('=').ok_or(expected)?;
+    let component = component.parse().map_err(|error: ParseError| error.to_string())?;
+    Ok((component, number.parse().map_err(|_| expected)?))
+}
+
+fn part(text: &str) -> Result<(Tee, Option<ReferenceValue>), String> {
+    let words = |error: ParseError| error.to_string();
+    let Some((tee, values)) = text.split_once(':') else { return Ok((text.parse().map_err(words)?, None)) };
+    let tee = tee.parse().map_err(words)?;
+    let mut reference = ReferenceValue {
+        tee,
+        measurement: None,
+        signer: None,
+        product_id: None,
+        min_svn: None,
+        registers: [].into(),
+        config: None,
+    };
+    for value in values.split(',') {
+        let (name, hex) = value.split_once('=').ok_or("expected `NAME=HEX`, e.g. `measurement3=00ff…`")?;
+        let hex = Some(hex.parse::<HexBytes>().map_err(words)?);
+        let before = match name {
+            "measurement" => std::mem::replace(&mut reference.measurement, hex),
+            "config" => std::mem::replace(&mut reference.config, hex),
+            register => hex.and_then(|hex| reference.registers.insert(register.to_owned(), hex)),
+        };
+        if before.is_some() {
+            return Err(format!("`{name}` stands there twice"));
+        }
+    }
+    Ok((tee, Some(reference)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        requirements: RequirementArgs,
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1000);
+
+    fn change(before: &Requirements, line: &[&str]) -> Option<Requirements> {
+        let line = Line::try_parse_from(["enclave"].iter().chain(line)).unwrap();
+        line.requirements.change(before, NOW)
+    }
+
+    #[test]
+    fn what_is_not_said_stays_and_what_is_said_replaces() {
+        assert_eq!(change(&Requirements::default(), &[]), None);
+        let line = ["--platform", "aa", "--allow-debug", "--max-vmpl", "2", "--accept-tcb", "out-of-date:1h"];
+        let made = change(&Requirements::default(), &line).unwrap();
+        assert!(made.allow_debug && !made.allow_migration);
+        assert_eq!((made.platforms.len(), made.max_privilege), (1, 2));
+        assert_eq!(made.tcb_accepted[0].until, Some(NOW + Duration::from_secs(3600)));
+        let line = ["--allow-debug=false", "--refuse-tcb", "out-of-date", "--any-platform", "--max-vmpl", "0"];
+        assert_eq!(change(&made, &line), Some(Requirements::default()));
+    }
+
+    #[test]
+    fn a_raised_floor_with_grace_leaves_the_lower_one_until_it_holds() {
+        let first = change(&Requirements::default(), &["--tcb-floor", "milan.snp=22"]).unwrap();
+        let raised = change(&first, &["--tcb-floor", "milan.snp=24", "--grace", "14d"]).unwrap();
+        let floors: Vec<_> = raised.tcb_floors.iter().map(|floor| (floor.minimum, floor.enforced_from)).collect();
+        assert_eq!(floors, [(22, None), (24, Some(NOW + Duration::from_secs(14 * 86_400)))]);
+        assert_eq!(change(&raised, &["--tcb-floor", "milan.snp=25"]).unwrap().tcb_floors.len(), 1);
+        assert!(change(&raised, &["--drop-floor", "milan.snp"]).unwrap().tcb_floors.is_empty());
+        for wrong in [["--tcb-floor", "milan.snp"], ["--tcb-floor", "naples.snp=1"], ["--grace", "1d"]] {
+            assert!(Line::try_parse_from(["enclave"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_one_kind_are_alternatives() {
+        let line = ["--with", "nvidia-gpu:measurement=aa,measurement3=bb", "--with", "nvidia-gpu:config=cc"];
+        let made = change(&Requirements::default(), &line).unwrap();
+        assert_eq!((made.parts.len(), made.parts[0].references.len()), (1, 2));
+        assert_eq!(made.parts[0].references[0].registers["measurement3"], HexBytes(vec![0xbb]));
+        assert!(change(&made, &["--with", "nvidia-gpu"]).unwrap().parts[0].references.is_empty());
+        assert!(change(&made, &["--without", "nvidia-gpu"]).unwrap().parts.is_empty());
+        for wrong in [
+            "gpu",
+            "nvidia-gpu:",
+            "nvidia-gpu:measurement",
+            "nvidia-gpu:measurement=a",
+            "nvidia-gpu:config=a0,config=a0",
+        ] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the requirements of a registration may be.
+
+use burgrave_types::api::{RequiredPart, Requirements};
+use burgrave_types::claims::TcbStatus;
+use burgrave_types::{DomainClass, Tee};
+
+use super::check::Faults;
+
+/// Entries of one list, at most: each floor or end of a status that is to come costs a verification more.
+const MOST: usize = 32;
+/// Platforms that are listed, at most.
+const MOST_PLATFORMS: usize = 10_000;
+
+/// Checks requirements for a registration of `tee`; they stand at `at` in the input.
+pub(super) fn check(faults: &mut Faults, at: &str, tee: Tee, class: DomainClass, requirements: &Requirements) {
+    let Requirements { platforms, allow_debug, allow_migration, max_privilege, tcb_accepted, tcb_floors, parts } =
+        requirements;
+    faults.check(tee != Tee::Tpm || platforms.is_empty(), &format!("{at}/platforms"), || {
+        "a TPM is known by its endorsement key: list it in `tpm_ek_digests`".to_owned()
+    });
+    faults.check(platforms.len() <= MOST_PLATFORMS, &format!("{at}/platforms"), || {
+        format!("expected at most {MOST_PLATFORMS} platforms, found {}", platforms.len())
+    });
+    faults.check(platforms.iter().all(|id| !id.as_bytes().is_empty()), &format!("{at}/platforms"), || {
+        "a platform's name is not empty".to_owned()
+    });
+    let can_debug =
+        matches!(tee, Tee::Snp | Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca | Tee::Simulated);
+    faults.check(!allow_debug || can_debug, &format!("{at}/allow_debug"), || {
+        format!("a `{tee}` enclave has no debug mode that could be conceded")
+    });
+    let can_migrate = matches!(tee, Tee::Snp | Tee::Tdx | Tee::AzVtpm | Tee::Simulated);
+    faults.check(!allow_migration || can_migrate, &format!("{at}/allow_migration"), || {
+        format!("a `{tee}` enclave has no migration agent that could be conceded")
+    });
+    let has_levels = matches!(tee, Tee::Snp | Tee::AzVtpm);
+    faults.check(*max_privilege == 0 || has_levels, &format!("{at}/max_privilege"), || {
+        format!("a `{tee}` enclave has no privilege levels")
+    });
+    faults.check(*max_privilege <= 3, &format!("{at}/max_privilege"), || {
+        format!("SEV-SNP has the VMPLs 0 to 3, found {max_privilege}")
+    });
+    for (name, count) in
+        [("tcb_accepted", tcb_accepted.len()), ("tcb_floors", tcb_floors.len()), ("parts", parts.len())]
+    {
+        faults.check(count <= MOST, &format!("{at}/{name}"), || format!("expected at most {MOST}, found {count}"));
+    }
+    for (index, accepted) in tcb_accepted.iter().enumerate() {
+        faults.check(accepted.status != TcbStatus::Revoked, &format!("{at}/tcb_accepted/{index}/status"), || {
+            "what its vendor revoked is never taken".to_owned()
+        });
+        let twice = tcb_accepted.iter().take(index).any(|other| other.status == accepted.status);
+        faults.check(!twice, &format!("{at}/tcb_accepted/{index}/status"), || {
+            format!("`{}` stands there twice", accepted.status)
+        });
+    }
+    for (index, floor) in tcb_floors.iter().enumerate() {
+        faults.check(floor.component.is_of(tee), &format!("{at}/tcb_floors/{index}/component"), || {
+            format!("evidence of `{tee}` says nothing of `{}`", floor.component)
+        });
+        faults.check(u32::try_from(floor.minimum).is_ok(), &format!("{at}/tcb_floors/{index}/minimum"), || {
+            format!("expected a version number, found {}", floor.minimum)
+        });
+    }
+    for (index, part) in parts.iter().enumerate() {
+        let twice = parts.iter().take(index).any(|other| other.tee == part.tee);
+        faults.check(!twice, &format!("{at}/parts/{index}/tee"), || format!("`{}` stands there twice", part.tee));
+        self::part(faults, &format!("{at}/parts/{index}"), tee, class, part);
+    }
+}
+
+fn part(faults: &mut Faults, at: &str, lead: Tee, class: DomainClass, part: &RequiredPart) {
+    let RequiredPart { tee, references } = part;
+    // Who owns a TPM, only a second round shows, which only the lead takes.
+    let beside = matches!(tee, Tee::NvidiaGpu) || (*tee == Tee::Simulated && class == DomainClass::Dev);
+    faults.check(beside && !matches!(lead, Tee::Tpm), &format!("{at}/tee"), || {
+        format!("`{tee}` evidence is not taken as a part beside `{lead}`; expected `nvidia-gpu` beside a CPU's TEE")
+    });
+    faults.check(references.len() <= MOST, &format!("{at}/references"), || {
+        format!("expected at most {MOST}, found {}", references.len())
+    });
+    for (index, reference) in references.iter().enumerate() {
+        faults.check(reference.tee == *tee, &format!("{at}/references/{index}/tee"), || {
+            format!("the value is for `{}`, the part is `{tee}`", reference.tee)
+        });
+        faults.check(!reference.is_empty(), &format!("{at}/references/{index}"), || {
+            "it says nothing of the part, and so would let in any".to_owned()
+        });
+    }
+}

@@ -1,0 +1,138 @@
+//! What a registration demands beyond its releases, as the verifier takes it: at one time, and at the times to come.
+
+use std::collections::BTreeSet;
+
+use burgrave_types::api::{Requirements, Shortfall};
+use burgrave_types::claims::{HexBytes, TcbStatus};
+use burgrave_types::{Claims, Concession, Timestamp};
+use burgrave_verifier::{Check, Profile, Verdict, Verification};
+
+/// The profile that the requirements come to at a time. What a registration does not speak of is as strict as can be.
+pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
+    let mut profile = Profile {
+        allow_debug: requirements.allow_debug,
+        allow_migration: requirements.allow_migration,
+        max_vmpl: requirements.max_privilege,
+        ..Profile::default()
+    };
+    let taken = requirements.tcb_accepted.iter().filter(|accepted| accepted.until.is_none_or(|until| at < until));
+    profile.tcb_status.extend(taken.map(|accepted| accepted.status));
+    for floor in requirements.tcb_floors.iter().filter(|floor| floor.enforced_from.is_none_or(|from| from <= at)) {
+        if floor.component.is_of_dcap() {
+            let minimum = u32::try_from(floor.minimum).unwrap_or(u32::MAX);
+            let number = &mut profile.dcap.min_tcb_evaluation_number;
+            *number = minimum.max(*number);
+        } else {
+            let family = profile.snp.min_tcb.entry(floor.component.product().to_owned()).or_default();
+            let number = family.entry(floor.component.name().to_owned()).or_default();
+            *number = floor.minimum.max(*number);
+        }
+    }
+    profile
+}
+
+/// The profile of all that some registration may concede: what it refuses, each refuses.
+pub(super) fn laxest() -> Profile {
+    Profile {
+        allow_debug: true,
+        allow_migration: true,
+        max_vmpl: u32::MAX,
+        tcb_status: TcbStatus::ALL.iter().copied().collect(),
+        ..Profile::default()
+    }
+}
+
+/// The times after `now` at which the requirements become stricter by themselves, earliest first.
+fn steps(requirements: &Requirements, now: Timestamp) -> BTreeSet<Timestamp> {
+    let floors = requirements.tcb_floors.iter().filter_map(|floor| floor.enforced_from);
+    let ends = requirements.tcb_accepted.iter().filter_map(|accepted| accepted.until);
+    floors.chain(ends).filter(|at| *at > now).collect()
+}
+
+/// When what was accepted at `now` will first be refused, if nothing changes on its platform, and for what. `verify` judges
+/// the same evidence at `now` under another profile. Requirements only ever become stricter with time, so that evidence
+/// which the last step takes is taken by all.
+pub(super) fn shortfall(
+    requirements: &Requirements,
+    now: Timestamp,
+    verify: impl Fn(Timestamp) -> Verification,
+) -> Option<Shortfall> {
+    let steps = steps(requirements, now);
+    let refused = |at: Timestamp| Some((at, verify(at))).filter(|(_, judged)| judged.verdict != Verdict::Accept);
+    refused(*steps.last()?)?;
+    let (from, judged) = steps.into_iter().find_map(refused)?;
+    let failed: Option<&Check> = judged.checks.iter().find(|check| check.fatal && !check.passed);
+    Some(Shortfall {
+        from,
+        expected: failed.map_or_else(String::new, |check| check.expected.clone()),
+        found: failed.map_or_else(String::new, |check| check.found.clone()),
+    })
+}
+
+/// What of the claims only the requirements let pass.
+pub(super) fn conceded(claims: &Claims) -> BTreeSet<Concession> {
+    let found = [
+        (Concession::Debug, claims.debug == Some(true)),
+        (Concession::Migration, claims.migratable == Some(true)),
+        (Concession::Privilege, claims.privilege.is_some_and(|level| level > 0)),
+        (Concession::Tcb, !matches!(claims.tcb.status, TcbStatus::UpToDate | TcbStatus::VendorManaged)),
+    ];
+    found.into_iter().filter(|(_, found)| *found).map(|(concession, _)| concession).collect()
+}
+
+/// What names the requirements that something was verified under.
+pub(super) fn fingerprint(requirements: &Requirements) -> HexBytes {
+    // INVARIANT: requirements are a map with text keys and no floating numbers, which JSON always holds.
+    HexBytes(burgrave_seal::sha256(&serde_json::to_vec(requirements).unwrap_or_default()).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirements() -> Requirements {
+        serde_json::from_str(
+            r#"{"allow_debug":true,"max_privilege":2,
+                "tcb_accepted":[{"status":"hardening-needed"},
+                                {"status":"out-of-date","until":"2026-02-01T00:00:00Z"}],
+                "tcb_floors":[{"component":"milan.snp","minimum":22},
+                              {"component":"milan.snp","minimum":24,"enforced_from":"2026-03-01T00:00:00Z"},
+                              {"component":"dcap.evaluation","minimum":17,"enforced_from":"2026-03-01T00:00:00Z"}]}"#,
+        )
+        .unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn requirements_that_say_nothing_come_to_the_strict_profile() {
+        assert_eq!(profile(&Requirements::default(), at("2026-01-01T00:00:00Z")), Profile::default());
+    }
+
+    #[test]
+    fn floors_begin_and_accepted_statuses_end_at_their_times() {
+        let floor = |profile: &Profile| profile.snp.min_tcb["milan"]["snp"];
+        let early = profile(&requirements(), at("2026-01-31T23:59:59.999Z"));
+        assert_eq!((early.allow_debug, early.allow_migration, early.max_vmpl), (true, false, 2));
+        assert!(
+            early.tcb_status.contains(&TcbStatus::OutOfDate) && early.tcb_status.contains(&TcbStatus::HardeningNeeded)
+        );
+        assert_eq!((floor(&early), early.dcap.min_tcb_evaluation_number), (22, 0));
+        let later = profile(&requirements(), at("2026-02-01T00:00:00Z"));
+        assert!(
+            !later.tcb_status.contains(&TcbStatus::OutOfDate) && later.tcb_status.contains(&TcbStatus::HardeningNeeded)
+        );
+        let last = profile(&requirements(), at("2026-03-01T00:00:00Z"));
+        assert_eq!((floor(&last), last.dcap.min_tcb_evaluation_number), (24, 17));
+    }
+
+    #[test]
+    fn the_steps_to_come_are_told_in_order_and_past_ones_are_none() {
+        let of = |now| steps(&requirements(), at(now)).into_iter().map(|at| at.to_string()).collect::<Vec<_>>();
+        assert_eq!(of("2026-01-01T00:00:00Z"), ["2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]);
+        assert_eq!(of("2026-02-01T00:00:00Z"), ["2026-03-01T00:00:00Z"]);
+        assert!(of("2026-03-01T00:00:00Z").is_empty());
+    }
+}

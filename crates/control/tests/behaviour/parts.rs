@@ -1,0 +1,116 @@
+//! Evidence of several parts: each verified, bound, asked for, or the whole is refused.
+
+use burgrave_control::NewEnclave;
+use burgrave_identity::jws;
+use burgrave_types::{Clock, EvidencePart, Problem, ProblemCode, Tee};
+
+use crate::agent::Agent;
+use crate::made::{FIRMWARE, Snp, WithGpus, gpu};
+use crate::node::{Node, hex, root};
+use crate::requirements::{node, registration};
+
+const API: &str = "payments/api";
+
+async fn with_gpu(node: &Node, references: serde_json::Value) {
+    let requirements = serde_json::json!({"parts": [{"tee": "nvidia-gpu", "references": references}]});
+    let new: NewEnclave = registration(&Snp::new(), requirements);
+    node.control.create_enclave(&root(), new).await.unwrap();
+}
+
+fn machine(gpus: &[[u8; 2]]) -> Agent {
+    Agent::with(API, WithGpus(Snp::new(), gpus.to_vec()))
+}
+
+async fn cause(node: &Node, agent: &mut Agent) -> (String, Problem) {
+    let problem = agent.attest(node).await.unwrap_err();
+    assert_eq!(problem.code, ProblemCode::AttestationRejected, "{problem}");
+    assert!(problem.fix.is_some(), "{problem}");
+    (problem.cause.clone().unwrap(), problem)
+}
+
+#[tokio::test]
+async fn parts_that_are_asked_for_are_verified_and_told_of() {
+    let node = node().await;
+    with_gpu(&node, serde_json::json!([])).await;
+    let mut agent = machine(&[[1, 2], [3, 4]]);
+    let attested = agent.attest(&node).await.unwrap();
+    let shown = node.control.instance(&root(), agent.id()).await.unwrap();
+    assert_eq!(shown.parts.iter().map(|part| part.tee).collect::<Vec<_>>(), [Tee::NvidiaGpu; 2]);
+    assert_eq!(shown.parts[0].launch.measurement, Some(hex(&FIRMWARE)));
+    let now = node.clock.now();
+    let (_, result) = jws::verify(&attested.attestation_result, jws::TYP_ATTESTATION_RESULT, &node.trust, now).unwrap();
+    for submodule in ["snp", "part1.nvidia-gpu", "part2.nvidia-gpu"] {
+        assert_eq!(result["submods"][submodule]["ear.status"], "affirming", "{result}");
+    }
+    let log = format!("{:?}", node.audit.memory.events());
+    assert!(log.contains("parts.1.nvidia.signature"), "{log}");
+    // A renewal says the same and is no record.
+    assert_eq!(agent.attest(&node).await.unwrap().revision, attested.revision);
+}
+
+#[tokio::test]
+async fn a_part_must_say_what_the_registration_says_of_it() {
+    let node = node().await;
+    let one = |value: u8| serde_json::json!({"tee": "nvidia-gpu", "measurement": hex(&FIRMWARE), "registers": {"measurement1": hex(&[value; 48])}});
+    with_gpu(&node, serde_json::json!([one(1), one(7)])).await;
+    machine(&[[1, 2]]).attest(&node).await.unwrap();
+    machine(&[[7, 2], [1, 3]]).attest(&node).await.unwrap();
+    let (cause, problem) = cause(&node, &mut machine(&[[1, 2], [5, 2]])).await;
+    assert_eq!(cause, "measurement.unknown");
+    assert!(problem.detail.contains("part 1") && problem.detail.contains("measurement1"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_part_that_is_missing_or_unasked_is_refused() {
+    let node = node().await;
+    node.control.create_enclave(&root(), registration(&Snp::new(), serde_json::json!({}))).await.unwrap();
+    assert_eq!(cause(&node, &mut machine(&[[1, 2]])).await.0, "part.unasked");
+    let node = crate::requirements::node().await;
+    with_gpu(&node, serde_json::json!([])).await;
+    assert_eq!(cause(&node, &mut machine(&[])).await.0, "part.missing");
+}
+
+/// Attests with parts that something else than the machine's own hand put there; whether the lead covers them, `bound` says.
+async fn swapped(
+    node: &Node,
+    bound: bool,
+    swap: impl Fn(&[u8], &mut Vec<EvidencePart>) + Send + Sync + 'static,
+) -> Problem {
+    let mut agent = machine(&[[1, 2]]);
+    let nonce = agent.try_challenge(node).unwrap().nonce;
+    let genesis = node.trust.genesis_hash();
+    let request = match bound {
+        true => agent.answer_with(genesis, &nonce, |parts| swap(&nonce, parts)),
+        false => {
+            let mut request = agent.answer(genesis, &nonce);
+            swap(&nonce, &mut request.evidence.others);
+            request
+        }
+    };
+    node.control.attest(request).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_part_that_is_not_bound_to_lead_and_challenge_is_refused() {
+    use burgrave_seal::binding::part_nonce;
+    let node = node().await;
+    with_gpu(&node, serde_json::json!([])).await;
+    let is = |problem: Problem, cause: &str| assert_eq!(problem.cause.as_deref(), Some(cause), "{problem}");
+    // The lead does not cover it.
+    is(
+        swapped(&node, false, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, 0, Tee::NvidiaGpu), [1, 2])).await,
+        "binding.report_data",
+    );
+    is(swapped(&node, false, |_, parts| parts.push(parts[0].clone())).await, "binding.report_data");
+    // The lead covers it, and it is not fresh: of another challenge, of another place, over the lead's own nonce.
+    is(swapped(&node, true, |_, parts| parts[0] = gpu(&[7; 32], [1, 2])).await, "binding.part");
+    is(swapped(&node, true, |_, parts| parts.push(parts[0].clone())).await, "binding.part");
+    is(
+        swapped(&node, true, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, 0, Tee::Snp), [1, 2])).await,
+        "binding.part",
+    );
+    // It is bound and fresh, and not genuine.
+    let spoilt =
+        swapped(&node, true, |_, parts| *parts[0].items.get_mut("report.bin").unwrap().last_mut().unwrap() ^= 1);
+    is(spoilt.await, "signature.invalid");
+}

@@ -1,0 +1,121 @@
+//! The life of releases: several at once, by signer and version, with an end.
+
+use std::time::Duration;
+
+use burgrave_attester::Attester;
+use burgrave_control::{NewEnclave, NewRelease};
+use burgrave_types::api::ReleaseStateChange;
+use burgrave_types::claims::ReferenceValue;
+use burgrave_types::{Clock, KeyIdentity, ProblemCode, ReleaseState, Standing, Tee};
+
+use crate::agent::Agent;
+use crate::made::{Dcap, NitroEnclave, Snp};
+use crate::node::{Node, hex, release, root, simulated};
+use crate::platform;
+use crate::requirements::{node, registration};
+
+const API: &str = "payments/api";
+
+#[tokio::test]
+async fn an_upgrade_rolls_over_two_releases_at_once() {
+    let node = node().await;
+    let (old, new) = (Snp::new(), Snp::new().measured(7));
+    let mut enclave = node.control.create_enclave(&root(), registration(&old, serde_json::json!({}))).await.unwrap();
+    let (name, v1) = (enclave.name.clone(), "v1".parse().unwrap());
+    let mut before = Agent::with(API, old.clone());
+    before.attest(&node).await.unwrap();
+    let mut v2 = release("v2", "");
+    (v2.reference.tee, v2.reference.measurement) = (Tee::Snp, Some(hex(&new.measurement())));
+    enclave = node.control.add_release(&root(), &name, Some(enclave.revision), v2).await.unwrap();
+    let mut after = Agent::with(API, new);
+    after.attest(&node).await.unwrap();
+    before.attest(&node).await.unwrap();
+    assert_eq!(node.control.instance(&root(), after.id()).await.unwrap().release.as_str(), "v2");
+    // The old one goes: what runs may go on for a time, and no longer.
+    let until = node.clock.now() + Duration::from_secs(50);
+    let change = ReleaseStateChange { state: ReleaseState::Deprecated, valid_until: Some(until) };
+    enclave = node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), change).await.unwrap();
+    assert_eq!(enclave.releases[0].valid_until, Some(until));
+    assert_eq!(before.attest(&node).await.unwrap().until, until);
+    assert!(Agent::with(API, old).attest(&node).await.is_err());
+    node.advance(Duration::from_secs(50));
+    let shown = node.control.instance(&root(), before.id()).await.unwrap();
+    assert_eq!(shown.standing, Standing::Stale { since: until });
+    assert_eq!(before.attest(&node).await.unwrap_err().cause.as_deref(), Some("measurement.unknown"));
+    after.attest(&node).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_release_shortens_what_runs_already_and_can_be_moved() {
+    let node = Node::dev().await;
+    let mut new = simulated(API, KeyIdentity::Name);
+    new.releases[0].valid_until = Some(node.clock.now() + Duration::from_secs(3600));
+    let mut enclave = node.control.create_enclave(&root(), new).await.unwrap();
+    let agent = Agent::attested(&node, API).await;
+    let (name, v1) = (enclave.name.clone(), "v1".parse().unwrap());
+    for secs in [5, 3600] {
+        let until = node.clock.now() + Duration::from_secs(secs);
+        let change = ReleaseStateChange { state: ReleaseState::Active, valid_until: Some(until) };
+        enclave = node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), change).await.unwrap();
+        let Standing::Fresh { until: deadline } = node.control.instance(&root(), agent.id()).await.unwrap().standing
+        else {
+            panic!("not fresh")
+        };
+        assert_eq!(deadline == until, secs == 5);
+    }
+    // The state alone, unchanged, is still no step.
+    let again = node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), ReleaseState::Active).await;
+    assert_eq!(again.unwrap_err().code, ProblemCode::RequestInvalid);
+    let revoked = ReleaseStateChange { state: ReleaseState::Revoked, valid_until: Some(node.clock.now()) };
+    let again = node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), revoked).await;
+    assert_eq!(again.unwrap_err().code, ProblemCode::RequestInvalid);
+}
+
+fn by_signer(tee: Tee, signer: &[u8], min_svn: Option<u64>) -> NewEnclave {
+    let reference =
+        ReferenceValue { tee, measurement: None, signer: Some(hex(signer)), min_svn, ..crate::node::reference("") };
+    let releases = vec![NewRelease { reference, ..release("v1", "") }];
+    let name = format!("payments/{tee}").parse().unwrap();
+    NewEnclave { name, tee, releases, ..simulated(API, KeyIdentity::Signer) }
+}
+
+async fn attest(node: &Node, machine: impl Attester + 'static) -> Result<(), Option<String>> {
+    let enclave = format!("payments/{}", machine.tee());
+    Agent::with(&enclave, machine).attest(node).await.map(drop).map_err(|problem| problem.cause)
+}
+
+#[tokio::test]
+async fn code_is_known_by_its_signer_and_version_where_hardware_proves_them() {
+    let node = node().await;
+    let unknown = || Err(Some("measurement.unknown".to_owned()));
+    node.control.create_enclave(&root(), by_signer(Tee::Snp, &[5; 48], Some(3))).await.unwrap();
+    assert_eq!(attest(&node, Snp::new().signed(5, 3)).await, Ok(()));
+    assert_eq!(attest(&node, Snp::new().signed(5, 4).measured(9)).await, Ok(()));
+    assert_eq!(attest(&node, Snp::new().signed(5, 2)).await, unknown());
+    assert_eq!(attest(&node, Snp::new().signed(6, 3)).await, unknown());
+    assert_eq!(attest(&node, Snp::new()).await, unknown());
+
+    node.control.create_enclave(&root(), by_signer(Tee::Sgx, &[0x51; 32], Some(9))).await.unwrap();
+    let sgx = |change: fn(&mut platform::Made)| Dcap(platform::sgx().with(change));
+    assert_eq!(attest(&node, sgx(|_| {})).await, Ok(()));
+    assert_eq!(attest(&node, sgx(|made| made.body[64] ^= 1)).await, Ok(()), "other code of the same signer");
+    assert_eq!(attest(&node, sgx(|made| made.body[258] = 8)).await, unknown());
+    assert_eq!(attest(&node, sgx(|made| made.body[128] ^= 1)).await, unknown());
+
+    node.control.create_enclave(&root(), by_signer(Tee::Nitro, &[8; 48], None)).await.unwrap();
+    let nitro = |image, signer| NitroEnclave { image, parent: 4, signer };
+    assert_eq!(attest(&node, nitro(1, 8)).await, Ok(()));
+    assert_eq!(attest(&node, nitro(2, 8)).await, Ok(()));
+    assert_eq!(attest(&node, nitro(1, 9)).await, unknown());
+    assert_eq!(attest(&node, nitro(1, 0)).await, unknown());
+}
+
+#[tokio::test]
+async fn a_signer_that_no_hardware_proves_is_refused_when_it_is_registered() {
+    let node = node().await;
+    for tee in [Tee::Tdx, Tee::Cca, Tee::Tpm] {
+        let problem = node.control.create_enclave(&root(), by_signer(tee, &[1; 48], None)).await.unwrap_err();
+        let at: Vec<_> = problem.errors.iter().map(|error| error.at.as_str()).collect();
+        assert!(at.contains(&"/key_identity") && at.contains(&"/releases/0/reference/signer"), "{tee}: {problem}");
+    }
+}
