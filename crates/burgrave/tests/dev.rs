@@ -168,6 +168,20 @@ fn changes_are_made(here: &Path) {
     let shown = exits(0, burgrave(here).args(["enclave", "show", "payments/api"]));
     assert!(shown.contains("5 min") && shown.contains("release v2") && shown.contains("deprecated"), "{shown}");
 
+    exits(0, burgrave(here).args(["enclave", "create", "payments/lax", "--simulate", "code", "--max-vmpl", "0"]));
+    let lax = ["enclave", "update", "payments/lax", "--allow-debug", "--platform", "0a0b", "--with", "simulated"];
+    let shown = exits(0, burgrave(here).args(lax));
+    for expected in ["taken: its host can look inside", "0a0b", "simulated (any)"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    let strict =
+        ["enclave", "update", "payments/lax", "--allow-debug=false", "--any-platform", "--without", "simulated"];
+    let shown = exits(0, burgrave(here).args(strict));
+    assert!(!shown.contains("debugging") && !shown.contains("0a0b") && !shown.contains("(any)"), "{shown}");
+    exits(2, burgrave(here).args(["enclave", "update", "payments/lax", "--tcb-floor", "milan.snp=24"]));
+    let ending = ["enclave", "release", "state", "payments/api", "v2", "deprecated", "--until", "2d"];
+    assert!(exits(0, burgrave(here).args(ending)).contains("ends 2"));
+
     exits(0, burgrave(here).args(["key", "create", "key/payments/pii"]));
     assert!(exits(0, burgrave(here).args(["key", "rotate", "key/payments/pii"])).contains("active"));
     exits(0, burgrave(here).args(["key", "delete", "key/payments/pii", "--yes"]));

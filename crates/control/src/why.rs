@@ -40,7 +40,9 @@ impl Control {
         let Kind::Decision(audited) = &event.kind else { return Err(no_decision(decision)) };
         let made = made.unwrap_or_else(|| restored(&view, audited));
         let policies = audited.determining.iter().filter_map(|key| Some((key.clone(), text_of(&view, key)?))).collect();
+        let instance = audited.principal.parse().ok().and_then(|id| view.instance(id));
         Ok(Why {
+            parts: instance.map(|entry| entry.record.parts.clone()).unwrap_or_default(),
             decision: show(&event, audited),
             claims: audited.claims.clone(),
             near_misses: near_misses(&made),

@@ -99,6 +99,10 @@ pub(crate) async fn why(why: Why, client: &Client, output: &Output) -> Outcome {
             let claims = super::evidence::claim_facts(Facts::new(output).fact("TEE", claims.tee), claims).finish();
             text.push_str(&format!("\n{}\n{claims}", output.tone(Tone::Heading, "Claims that it was made on")));
         }
+        for part in &why.parts {
+            let part = super::evidence::claim_facts(Facts::new(output).fact("TEE", part.tee), part).finish();
+            text.push_str(&format!("\n{}\n{part}", output.tone(Tone::Heading, "Part beside it")));
+        }
         Ok(text)
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome};
 use burgrave_types::api::Shortfall;
 use burgrave_types::{Concession, EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
-use burgrave_verifier::{Check, Difference, Verification};
+use burgrave_verifier::{Cause, Check, Difference, Verification};
 
 use super::verify::Admission;
 use crate::challenge::ChallengeError;
@@ -122,6 +122,15 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
         checks: audited(&verification.checks),
         claims: verification.claims.clone().filter(|_| verification.authentic).map(Box::new),
     }
+}
+
+/// Verification refused what the registration does not let pass; `floors` says which versions it wants.
+pub(super) fn demanded(verification: &Verification, floors: &str) -> Refusal {
+    let mut refusal = self::verification(verification);
+    if verification.cause == Some(Cause::TcbStatus) {
+        refusal.problem.detail += &format!("; the registration wants what is up to date{floors}");
+    }
+    refusal
 }
 
 /// No release has these claims.

@@ -62,11 +62,16 @@ pub(super) fn shortfall(
     refused(*steps.last()?)?;
     let (from, judged) = steps.into_iter().find_map(refused)?;
     let failed: Option<&Check> = judged.checks.iter().find(|check| check.fatal && !check.passed);
-    Some(Shortfall {
-        from,
-        expected: failed.map_or_else(String::new, |check| check.expected.clone()),
-        found: failed.map_or_else(String::new, |check| check.found.clone()),
-    })
+    let mut expected = failed.map_or_else(String::new, |check| check.expected.clone());
+    expected += &floors(requirements, from);
+    Some(Shortfall { from, expected, found: failed.map_or_else(String::new, |check| check.found.clone()) })
+}
+
+/// The floors that hold at a time, as words behind what a check expected.
+pub(super) fn floors(requirements: &Requirements, at: Timestamp) -> String {
+    let holding = requirements.tcb_floors.iter().filter(|floor| floor.enforced_from.is_none_or(|from| from <= at));
+    let words: Vec<_> = holding.map(|floor| format!("{} {}", floor.component, floor.minimum)).collect();
+    if words.is_empty() { String::new() } else { format!(", with at least {}", words.join(", ")) }
 }
 
 /// What of the claims only the requirements let pass.

@@ -17,7 +17,7 @@ use burgrave_verifier::{
 use serde::{Deserialize, Serialize};
 
 use super::refuse::{self, Refusal};
-use super::requirements::{conceded, fingerprint, laxest, profile, shortfall};
+use super::requirements::{conceded, fingerprint, floors, laxest, profile, shortfall};
 use crate::challenge::Open;
 use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, RecordedStanding, TpmProof};
@@ -104,7 +104,7 @@ impl Control {
             return Err(refuse::enclave(&request.enclave, self.class() == DomainClass::Dev).into());
         };
         if verification.verdict != Verdict::Accept {
-            return Err(refuse::verification(&verification));
+            return Err(refuse::demanded(&verification, &floors(requirements, now)));
         }
         let claims = verification.claims.clone().ok_or_else(|| refuse::verification(&verification))?;
         if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {

@@ -6,7 +6,8 @@ use burgrave_types::Timestamp;
 use burgrave_types::api::{AcceptedTcb, Requirements, TcbFloor};
 use serde::{Deserialize, Serialize};
 
-/// How long an instance has to attest anew after the registration's demands became stricter: as long as a challenge holds.
+/// How long an instance has at least to attest anew after the registration's demands became stricter: as long as a challenge
+/// holds. Where that begins later, it has until then.
 const ATTEST_WITHIN: Duration = Duration::from_secs(60);
 
 /// Longer than this no attestation holds: the longest interval, and half of it to answer in.
@@ -38,7 +39,7 @@ pub(crate) fn changed(
     let counting = changes.iter().copied().filter(|change| now < change.since + LONGEST_ATTESTATION);
     let mut kept: Vec<AttestAnew> = counting.collect();
     let stricter = stricter_from(old, new, now);
-    kept.extend(stricter.map(|from| AttestAnew { since: now, by: from.max(now) + ATTEST_WITHIN }));
+    kept.extend(stricter.map(|from| AttestAnew { since: now, by: from.max(now + ATTEST_WITHIN) }));
     (kept, stricter.is_some())
 }
 

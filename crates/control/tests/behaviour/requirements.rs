@@ -137,7 +137,7 @@ async fn a_floor_that_holds_refuses_what_is_below() {
     update(&node, serde_json::json!({"tcb_floors": [{"component": "milan.snp", "minimum": 9}]})).await;
     let (cause, problem) = refused(&node, Snp::new()).await;
     assert_eq!(cause.as_deref(), Some("tcb.status"));
-    assert!(problem.detail.contains("out-of-date"), "{problem}");
+    assert!(problem.detail.contains("out-of-date") && problem.detail.contains("milan.snp 9"), "{problem}");
     // Another family's is not its own; a status that is taken lets it in.
     update(&node, serde_json::json!({"tcb_floors": [{"component": "genoa.snp", "minimum": 9}]})).await;
     linked(&node, Snp::new()).await;
@@ -156,23 +156,25 @@ async fn who_is_below_a_coming_floor_is_let_in_shown_and_gone_when_it_holds() {
     register(&node, serde_json::json!({})).await;
     let mut agent = linked(&node, Snp::new()).await;
     let before = standing(&node, &agent).await;
-    let from: Timestamp = node.clock.now() + Duration::from_secs(40);
+    let idle = linked(&node, Snp::new()).await;
+    let from: Timestamp = node.clock.now() + Duration::from_secs(70);
     let floors = |from: Timestamp| serde_json::json!({"tcb_floors": [{"component": "milan.snp", "minimum": 9, "enforced_from": from}]});
     // A floor in the far future shortens nothing, and asks at once.
     update(&node, floors(node.clock.now() + Duration::from_secs(14 * 86_400))).await;
     assert!(asked(&node, &agent));
     assert_eq!(standing(&node, &agent).await, before);
     update(&node, floors(from)).await;
+    assert_eq!(standing(&node, &idle).await, Standing::Fresh { until: from }, "nor does one from before the change");
     let attested = agent.attest(&node).await.unwrap();
     assert_eq!(attested.until, from, "no deadline outlives the enforcement");
     assert!(agent.identity(&node).not_after <= from);
     let shown = node.control.instance(&root(), agent.id()).await.unwrap();
     let shortfall = shown.shortfall.unwrap();
     assert_eq!(shortfall.from, from);
-    assert!(shortfall.found.contains("snp 8"), "{shortfall:?}");
+    assert!(shortfall.expected.contains("milan.snp 9") && shortfall.found.contains("snp 8"), "{shortfall:?}");
     let log = format!("{:?}", node.audit.memory.events());
     assert!(log.contains("requirements.coming"), "{log}");
-    node.advance(Duration::from_secs(40));
+    node.advance(Duration::from_secs(70));
     assert_eq!(standing(&node, &agent).await, Standing::Stale { since: from });
     assert_eq!(agent.attest(&node).await.unwrap_err().cause.as_deref(), Some("tcb.status"));
     // Raised early, or lifted: it acts on the next attestation.

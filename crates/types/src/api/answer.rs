@@ -78,6 +78,9 @@ pub struct Why {
     /// The claims it was made on; absent where the principal had none (an administrator).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
+    /// What the parts of its evidence beside the lead said, as the instance's record has it now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Claims>,
     /// Policies that would have permitted but for something: the policy, and what was missing.
     pub near_misses: Vec<(String, String)>,
     /// The texts of the determining policies that still stand, by id.
