@@ -37,7 +37,8 @@ pub(crate) struct RequirementArgs {
     /// A TCB status to take no longer
     #[arg(long, value_name = "STATUS", help_heading = HEADING)]
     refuse_tcb: Vec<TcbStatus>,
-    /// A minimum of the platform's firmware: `milan.snp=24`, `dcap.evaluation=17`. A lower one of the same component goes
+    /// A minimum of the platform's firmware: `milan.snp=24`, `dcap.evaluation=17`. It replaces the one of the same
+    /// component, with `--grace` once it holds
     #[arg(long, value_name = "COMPONENT=NUMBER", value_parser = floor, help_heading = HEADING)]
     tcb_floor: Vec<(TcbComponent, u64)>,
     /// How long who is below these floors is still let in, and shown as such: `14d`
