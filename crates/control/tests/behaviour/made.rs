@@ -2,9 +2,14 @@
 
 use std::sync::LazyLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PSS_SHA384};
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA384,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use burgrave_attester::{Attester, AttesterError, BindingData};
 use burgrave_types::{Evidence, EvidencePart, Tee};
 use burgrave_verifier::Roots;
@@ -116,14 +121,81 @@ impl Attester for Snp {
     }
 
     fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError> {
+        let report = self.report_over(&binding.report_data);
+        let items = [("report.bin", report), ("vcek.der", AMD.vek.clone()), ("ask.der", AMD.ask.clone())];
+        Ok(Evidence::single(EvidencePart::new(Tee::Snp, items)))
+    }
+}
+
+impl Snp {
+    fn report_over(&self, report_data: &[u8; 64]) -> Vec<u8> {
         let mut report = self.report.clone();
-        report[0x50..0x90].copy_from_slice(&binding.report_data);
+        report[0x50..0x90].copy_from_slice(report_data);
         let signature = AMD.key.sign(&SystemRandom::new(), &report[..0x2a0]).unwrap();
         for (at, half) in [(0x2a0, &signature.as_ref()[..48]), (0x2e8, &signature.as_ref()[48..])] {
             report[at..at + 48].copy_from_slice(&half.iter().rev().copied().collect::<Vec<_>>());
         }
-        let items = [("report.bin", report), ("vcek.der", AMD.vek.clone()), ("ask.der", AMD.ask.clone())];
-        Ok(Evidence::single(EvidencePart::new(Tee::Snp, items)))
+        report
+    }
+}
+
+// === Azure ===
+
+/// The vTPM's attestation key.
+static AZURE_AK: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+
+/// An Azure machine over SEV-SNP, whose PCRs 0 to 2 have these values.
+pub(crate) struct Azure(pub(crate) Snp, pub(crate) [u8; 3]);
+
+impl Attester for Azure {
+    fn tee(&self) -> Tee {
+        Tee::AzVtpm
+    }
+
+    fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError> {
+        // The attestation key stands in the runtime data, whose hash the hardware's report covers. An RSAPublicKey of 2048
+        // bits is a header, the modulus with a leading zero, and the exponent.
+        let modulus = URL_SAFE_NO_PAD.encode(&AZURE_AK.public_key().as_ref()[9..265]);
+        let key = serde_json::json!({"kid": "HCLAkPub", "kty": "RSA", "e": "AQAB", "n": modulus});
+        let runtime = serde_json::json!({"keys": [key], "vm-configuration": {}, "user-data": "00"}).to_string();
+        let mut report_data = [0; 64];
+        report_data[..32].copy_from_slice(digest(&SHA256, runtime.as_bytes()).as_ref());
+        let length = u32::try_from(runtime.len()).unwrap();
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let hcl = [
+            b"HCLA".to_vec(),
+            words(&[1, 1236 + length, 2, 0, 0, 0, 0]),
+            self.0.report_over(&report_data),
+            words(&[20 + length, 1, 2, 1, length]),
+            runtime.into_bytes(),
+        ]
+        .concat();
+        let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+        let quoted: Vec<u8> = self.1.iter().flat_map(|value| [*value; 32]).collect();
+        let quote = [
+            vec![0xff, 0x54, 0x43, 0x47, 0x80, 0x18],
+            sized(&[0; 34]),
+            sized(&binding.qualifying_data),
+            vec![0; 17],
+            vec![7; 8],
+            vec![0, 0, 0, 1, 0, 0x0b, 3, 0b111, 0, 0],
+            sized(digest(&SHA256, &quoted).as_ref()),
+        ]
+        .concat();
+        let mut signature = vec![0; AZURE_AK.public_modulus_len()];
+        AZURE_AK.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &quote, &mut signature).unwrap();
+        let pcrs =
+            self.1.iter().enumerate().map(|(index, value)| (index.to_string(), hex::encode([*value; 32]).into()));
+        let pcrs: serde_json::Map<_, _> = pcrs.collect();
+        let items = [
+            ("hcl-report.bin", hcl),
+            ("quote.msg", quote),
+            ("quote.sig", signature),
+            ("pcrs-sha256.json", serde_json::to_vec(&pcrs).unwrap()),
+            ("vcek.der", AMD.vek.clone()),
+            ("ask.der", AMD.ask.clone()),
+        ];
+        Ok(Evidence::single(EvidencePart::new(Tee::AzVtpm, items)))
     }
 }
 

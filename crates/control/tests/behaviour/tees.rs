@@ -2,13 +2,13 @@
 //! else's challenge, is refused for that and nothing before it.
 
 use burgrave_attester::Attester;
-use burgrave_control::{AttestRequest, NewEnclave, NewRelease};
+use burgrave_control::{AttestRequest, EnclaveChange, NewEnclave, NewRelease};
 use burgrave_types::claims::ReferenceValue;
 use burgrave_types::{DomainClass, Evidence, EvidencePart, KeyIdentity, Problem, ProblemCode, Tee};
 use burgrave_verifier::{Roots, inspect};
 
 use crate::agent::Agent;
-use crate::made::{Dcap, NitroEnclave, Snp, packaged};
+use crate::made::{Azure, Dcap, NitroEnclave, Snp, packaged};
 use crate::node::{Node, hex, release, root, simulated};
 use crate::platform;
 use crate::requirements::node;
@@ -36,7 +36,8 @@ async fn attests(node: &Node, tee: Tee, measurement: &[u8], machine: impl Attest
     let mut request = agent.request(node);
     request.link.exporter = [8; 32];
     let problem = node.control.attest(request).await.unwrap_err();
-    assert_eq!(problem.cause.as_deref(), Some("binding.report_data"), "{problem}");
+    let cause = if tee == Tee::AzVtpm { "binding.nonce" } else { "binding.report_data" };
+    assert_eq!(problem.cause.as_deref(), Some(cause), "{problem}");
 }
 
 #[tokio::test]
@@ -47,6 +48,24 @@ async fn machines_of_each_tee_attest_and_are_renewed() {
     attests(&node, Tee::Tdx, &[0xaa; 48], Dcap(platform::td(4, 2))).await;
     attests(&node, Tee::Sgx, &[0xe1; 32], Dcap(platform::sgx())).await;
     attests(&node, Tee::Nitro, &[1; 48], NitroEnclave { image: 1, parent: 4, signer: 8 }).await;
+    attests(&node, Tee::AzVtpm, &snp.measurement(), Azure(snp.clone(), [1, 2, 3])).await;
+}
+
+#[tokio::test]
+async fn demands_on_hardware_reach_through_a_paravisor() {
+    let node = node().await;
+    let mut new = registration(Tee::AzVtpm, &Snp::new().measurement());
+    new.requirements = crate::requirements::of(serde_json::json!({
+        "platforms": [hex(&Snp::new().chip())], "tcb_floors": [{"component": "milan.snp", "minimum": 8}],
+    }));
+    let enclave = node.control.create_enclave(&root(), new.clone()).await.unwrap();
+    let attest = async |machine| Agent::with("payments/az-vtpm", machine).attest(&node).await.map_err(|no| no.cause);
+    attest(Azure(Snp::new(), [1, 2, 3])).await.unwrap();
+    assert_eq!(attest(Azure(Snp::new().debug(), [1, 2, 3])).await.unwrap_err().as_deref(), Some("debug"));
+    new.requirements.tcb_floors[0].minimum = 9;
+    let change = EnclaveChange { requirements: Some(new.requirements), ..EnclaveChange::default() };
+    node.control.update_enclave(&root(), &new.name, Some(enclave.revision), change).await.unwrap();
+    assert_eq!(attest(Azure(Snp::new(), [1, 2, 3])).await.unwrap_err().as_deref(), Some("tcb.status"));
 }
 
 #[tokio::test]
