@@ -62,9 +62,9 @@ pub(super) fn shortfall(
     refused(*steps.last()?)?;
     let (from, judged) = steps.into_iter().find_map(refused)?;
     let failed: Option<&Check> = judged.checks.iter().find(|check| check.fatal && !check.passed);
-    let mut expected = failed.map_or_else(String::new, |check| check.expected.clone());
+    let mut expected = failed.map_or_else(String::new, |check| check.expected.to_string());
     expected += &floors(requirements, from);
-    Some(Shortfall { from, expected, found: failed.map_or_else(String::new, |check| check.found.clone()) })
+    Some(Shortfall { from, expected, found: failed.map_or_else(String::new, |check| check.found.to_string()) })
 }
 
 /// The floors that hold at a time, as words behind what a check expected.
