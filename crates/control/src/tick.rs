@@ -15,6 +15,9 @@ use crate::view::View;
 /// How long an instance that is stale or was ended stays on record.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How often an instance is asked whose deadline became an earlier one.
+const SHORT_PAUSE: Duration = Duration::from_secs(15);
+
 /// Instances that one change forgets, at most.
 const FORGOTTEN_AT_ONCE: usize = 256;
 
@@ -99,19 +102,24 @@ impl Control {
         written.await.map(drop)
     }
 
-    /// Asks instances to attest again whose interval is over; every quarter of it until they do.
+    /// Asks instances to attest again whose interval is over, every quarter of it until they do; and before that, more often,
+    /// those whose deadline something else made an earlier one (stricter demands, the end of a release).
     fn ask_who_is_due(&self, view: &View) {
         let now = self.now();
         for entry in view.instances.values() {
-            if !matches!(view.standing(entry, now), Standing::Fresh { .. } | Standing::Stale { .. }) {
-                continue;
-            }
-            let interval = self.interval_of(view, entry);
-            let pause = i64::try_from(interval.as_millis() / 4).unwrap_or(i64::MAX);
-            if now >= entry.live.attested_at() + interval
-                && self.is_linked(entry.record.id)
-                && entry.live.ask(now, pause)
-            {
+            let left = match view.standing(entry, now) {
+                Standing::Fresh { until } => until.since(now),
+                Standing::Stale { .. } => Duration::ZERO,
+                Standing::Revoked { .. } => continue,
+            };
+            let (interval, attested_at) = (self.interval_of(view, entry), entry.live.attested_at());
+            let quarter = interval / 4;
+            let over = now >= attested_at + interval;
+            // Whose last attestation could not move the deadline is not asked for the next one at once.
+            let shortened = left < interval / 2 && now >= attested_at + quarter;
+            let pause = if over { quarter } else { quarter.min(SHORT_PAUSE) };
+            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+            if (over || shortened) && self.is_linked(entry.record.id) && entry.live.ask(now, pause) {
                 self.ask_to_attest(entry);
             }
         }

@@ -200,6 +200,37 @@ async fn a_status_that_is_taken_for_a_time_holds_no_longer_than_that() {
 }
 
 #[tokio::test]
+async fn an_instance_whose_deadline_became_an_earlier_one_is_asked_until_it_attests() {
+    let node = node().await;
+    let new = registration(&Snp::new(), serde_json::json!({"max_privilege": 1}));
+    let new = NewEnclave { reattest_every_secs: 3600, ..new };
+    node.control.create_enclave(&root(), new).await.unwrap();
+    let mut agent = linked(&node, Snp::new()).await;
+    node.advance(Duration::from_secs(1000));
+    update(&node, serde_json::json!({})).await;
+    let times = || node.notices(agent.id()).iter().filter(|one| matches!(one, Notice::Reattest { .. })).count();
+    assert_eq!(times(), 1);
+    for expected in [2, 3, 4, 5] {
+        node.control.tick().await;
+        assert_eq!(times(), expected, "within the minute, and when it is over");
+        node.control.tick().await;
+        assert_eq!(times(), expected);
+        node.advance(Duration::from_secs(20));
+    }
+    assert!(matches!(standing(&node, &agent).await, Standing::Stale { .. }));
+    agent.attest(&node).await.unwrap();
+    // A deadline that an attestation cannot move is no reason to ask for the next at once.
+    let from = node.clock.now() + Duration::from_secs(900);
+    let floor = serde_json::json!({"tcb_floors": [{"component": "milan.snp", "minimum": 9, "enforced_from": from}]});
+    update(&node, floor).await;
+    node.advance(Duration::from_millis(1));
+    agent.attest(&node).await.unwrap();
+    let before = node.notices(agent.id()).len();
+    node.control.tick().await;
+    assert_eq!(node.notices(agent.id()).len(), before);
+}
+
+#[tokio::test]
 async fn deadlines_that_a_change_set_outlive_the_process() {
     let node = node().await;
     register(&node, serde_json::json!({"max_privilege": 1})).await;
