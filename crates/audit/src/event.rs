@@ -40,6 +40,8 @@ pub enum Kind {
     Release(Release),
     /// Attestations were refused that have no line of their own.
     Refusals(Refusals),
+    /// Something happened to vendors' collateral.
+    Collateral(CollateralEvent),
     /// A step of the node's life.
     Lifecycle(Lifecycle),
     /// Something about the log itself.
@@ -274,6 +276,58 @@ pub struct Refusals {
     /// Whose they were, where an instance's identity key bore them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+}
+
+/// What happened to a piece of vendors' collateral, or to a source of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollateralEvent {
+    /// What happened.
+    pub step: CollateralStep,
+    /// To what, in words: a revocation list, TCB info, a source.
+    pub subject: String,
+    /// More about it: numbers, dates, source, cause.
+    pub detail: String,
+}
+
+/// What happens to collateral.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CollateralStep {
+    /// A source gave something new, and it counts.
+    Refreshed,
+    /// It ends soon.
+    Ending,
+    /// It has ended.
+    Ended,
+    /// A source gave something older than was seen before; it was not taken.
+    RolledBack,
+    /// A source could not be asked.
+    SourceFailed,
+    /// What a source gave was not taken.
+    Refused,
+    /// What is held is of no use any more.
+    Unusable,
+}
+
+impl CollateralStep {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refreshed => "refreshed",
+            Self::Ending => "ending",
+            Self::Ended => "ended",
+            Self::RolledBack => "rolled-back",
+            Self::SourceFailed => "source-failed",
+            Self::Refused => "refused",
+            Self::Unusable => "unusable",
+        }
+    }
+
+    /// Whether an operator should look.
+    pub const fn is_alarm(self) -> bool {
+        !matches!(self, Self::Refreshed)
+    }
 }
 
 /// A step of the node's life.

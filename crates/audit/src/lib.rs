@@ -49,8 +49,9 @@ mod schema;
 
 pub use error::AuditError;
 pub use event::{
-    Attestation, Change, ChannelEvent, ChannelStep, Check, Decision, Event, Kind, Lifecycle, LifecycleStep, LogEvent,
-    LogStep, NearMiss, Outcome, Party, RecordAction, RecordChange, Refusals, Release, Released, SCHEMA,
+    Attestation, Change, ChannelEvent, ChannelStep, Check, CollateralEvent, CollateralStep, Decision, Event, Kind,
+    Lifecycle, LifecycleStep, LogEvent, LogStep, NearMiss, Outcome, Party, RecordAction, RecordChange, Refusals,
+    Release, Released, SCHEMA,
 };
 pub use file::FileAudit;
 pub use memory::MemoryAudit;

@@ -199,6 +199,10 @@ fn events() -> Vec<Event> {
             .map(|action| RecordChange { path: "enclave/payments/api".to_owned(), action })
             .to_vec(),
     };
+    let collateral = |step| {
+        let subject = "the TCB info for tdx, FMSPC 00806f050000".to_owned();
+        Kind::Collateral(CollateralEvent { step, subject, detail: "number 17".to_owned() })
+    };
     let lifecycle = |step| Kind::Lifecycle(Lifecycle { step, detail: "software token".to_owned() });
     let bare_attestation = Attestation {
         instance: None,
@@ -238,6 +242,13 @@ fn events() -> Vec<Event> {
             since: time,
             instance: Some(InstanceId::from_bytes([2; 16])),
         }),
+        collateral(CollateralStep::Refreshed),
+        collateral(CollateralStep::Ending),
+        collateral(CollateralStep::Ended),
+        collateral(CollateralStep::RolledBack),
+        collateral(CollateralStep::SourceFailed),
+        collateral(CollateralStep::Refused),
+        collateral(CollateralStep::Unusable),
         lifecycle(LifecycleStep::Founded),
         lifecycle(LifecycleStep::Started),
         lifecycle(LifecycleStep::Stopped),
@@ -265,7 +276,7 @@ fn the_schema_names_every_field_that_events_have_and_no_other() {
     let document = document();
     let all: Vec<Value> = events().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
     for (kind, alternative) in
-        ["change", "attestation", "decision", "channel", "release", "refusals", "lifecycle", "log"]
+        ["change", "attestation", "decision", "channel", "release", "refusals", "collateral", "lifecycle", "log"]
             .iter()
             .zip(document["oneOf"].as_array().unwrap())
     {

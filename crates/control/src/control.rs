@@ -10,13 +10,13 @@ use burgrave_identity::DomainTrust;
 use burgrave_keyring::{Keyring, KeyringError};
 use burgrave_ledger::{Fence, Ledger};
 use burgrave_types::{Clock, DomainClass, InstanceId, NodeId, Problem, ProblemCode, Random, Revision, Timestamp};
-use burgrave_verifier::Roots;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use crate::challenge::Challenger;
 use crate::channels::ChannelTable;
 use crate::decisions::Decisions;
+use crate::endorser::Endorser;
 use crate::feed::Cuts;
 use crate::signer::{Signer, longest_result};
 use crate::view::{View, ViewError};
@@ -38,8 +38,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
-    /// The roots that evidence is verified against.
-    pub roots: Roots,
+    /// What evidence is verified against.
+    pub endorser: Endorser,
 }
 
 /// Why the services could not be started.
@@ -117,6 +117,9 @@ impl Control {
         }
         let mut feed = parts.ledger.subscribe();
         let view = crate::feed::first_view(feed.next().await?, parts.ledger.time())?;
+        if let Some(floors) = &view.collateral_floors {
+            parts.endorser.store().raise(&floors.record.floors);
+        }
         let key = parts.keyring.challenge_key().await?;
         let signer = {
             let now = parts.clock.now().max(view.time);

@@ -100,6 +100,7 @@ impl Control {
             before.next((revision, head, time), deleted.chain(written)).map_err(|error| error.to_string())?;
         self.set_view(std::sync::Arc::new(next));
         let view = self.last_view();
+        self.raise_floors(&before, &view);
         self.forget_keys(&before, &touched);
         self.cuts.put(revision, self.sweep_channels(&view, &touched));
         self.end_links(&before, &view, &touched);
@@ -133,6 +134,16 @@ impl Control {
 
     fn unrecorded(&self) -> MutexGuard<'_, VecDeque<Event>> {
         self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over how new collateral must be from what any node has seen.
+    pub(crate) fn raise_floors(&self, before: &View, after: &View) {
+        let revision = |view: &View| view.collateral_floors.as_ref().map(|entry| entry.revision);
+        if revision(before) != revision(after)
+            && let Some(entry) = &after.collateral_floors
+        {
+            self.endorser().store().raise(&entry.record.floors);
+        }
     }
 
     /// Drops derived keys whose versions or owners changed.

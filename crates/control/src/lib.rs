@@ -54,6 +54,7 @@ mod channels;
 mod commit;
 mod control;
 mod decisions;
+mod endorser;
 mod feed;
 mod keys;
 mod live;
@@ -77,5 +78,6 @@ pub mod fuzz {
 
 pub use api::*;
 pub use control::{Control, Parts, StartError};
+pub use endorser::Endorser;
 pub use records::RecordError;
 pub use view::ViewError;

@@ -40,6 +40,7 @@ impl Control {
             channels: self.channel_table().len(),
             decisions: self.decision_counts(),
             health: self.health().await,
+            collateral: self.collateral(now),
             at: now,
         })
     }

@@ -66,6 +66,9 @@ impl Control {
         if let Err(problem) = self.rotate_after_narrowing().await {
             tracing::warn!(detail = problem.detail, "keys could not be rotated after a policy was narrowed");
         }
+        if let Err(problem) = self.tend_collateral().await {
+            tracing::warn!(detail = problem.detail, "how new collateral must be could not be put on record");
+        }
         self.renew_signer().await;
     }
 

@@ -15,8 +15,8 @@ use burgrave_types::{
 
 use crate::live::{InstanceEntry, Live};
 use crate::records::{
-    EnclaveKeyRecord, EnclaveRecord, Entry, InstanceRecord, KeyRecord, PolicyRecord, RecordError, RecordedStanding,
-    SigningKeysRecord, Stored, deadline, decode,
+    CollateralFloorsRecord, EnclaveKeyRecord, EnclaveRecord, Entry, InstanceRecord, KeyRecord, PolicyRecord,
+    RecordError, RecordedStanding, SigningKeysRecord, Stored, deadline, decode,
 };
 
 /// The state of the domain at one revision.
@@ -32,6 +32,7 @@ pub(crate) struct View {
     pub(crate) keys: BTreeMap<ResourceId, Arc<Entry<KeyRecord>>>,
     pub(crate) enclave_keys: BTreeMap<(EnclaveUid, ResourceName), Arc<Entry<EnclaveKeyRecord>>>,
     pub(crate) signing_keys: BTreeMap<NodeId, Arc<Entry<SigningKeysRecord>>>,
+    pub(crate) collateral_floors: Option<Arc<Entry<CollateralFloorsRecord>>>,
     pub(crate) rules: Arc<PolicySnapshot>,
     names: HashMap<EnclaveUid, EnclaveName>,
     by_key: HashMap<SpkiHash, InstanceId>,
@@ -82,6 +83,7 @@ impl View {
             keys: BTreeMap::new(),
             enclave_keys: BTreeMap::new(),
             signing_keys: BTreeMap::new(),
+            collateral_floors: None,
             rules: Arc::new(PolicySnapshot::build([])?),
             names: HashMap::new(),
             by_key: HashMap::new(),
@@ -106,6 +108,7 @@ impl View {
                     next.take_enclave_key(change, &mut touched)?;
                 }
                 Some(KeyRecord::KIND | KeyRecord::KEYSPACE_KIND) => next.take_key(change, &mut touched)?,
+                Some(CollateralFloorsRecord::KIND) => next.take_collateral_floors(change)?,
                 Some(SigningKeysRecord::KIND) => next.take_signing_keys(change)?,
                 _ => return Err(ViewError::Kind(change.path.to_owned())),
             }
@@ -278,6 +281,13 @@ impl View {
             }
             None => self.enclave_keys.retain(|_, entry| entry.record.path() != change.path),
         }
+        Ok(())
+    }
+
+    fn take_collateral_floors(&mut self, change: RecordChange<'_>) -> Result<(), ViewError> {
+        let read = |body| decode::<CollateralFloorsRecord>(change.path, body);
+        let record = change.body.map(read).transpose()?;
+        self.collateral_floors = record.map(|record| Arc::new(Entry { record, revision: change.revision }));
         Ok(())
     }
 

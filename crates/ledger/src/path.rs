@@ -48,6 +48,8 @@ kinds! {
     Policy = "policy",
     /// The public keys that a node signs attestation results with.
     SigningKeys = "signing-keys",
+    /// How new vendors' collateral must be, at least.
+    CollateralFloors = "collateral-floors",
 }
 
 impl fmt::Display for RecordKind {

@@ -4,39 +4,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use burgrave_collateral::{BaseUrl, Directory, Event, Floors, Http, Kds, Pace, Pccs, Refresher, Sources, Store};
+use burgrave_collateral::{BaseUrl, Directory, Http, Kds, Pace, Pccs, Refresher, Sources, Store};
+use burgrave_control::Endorser;
 use burgrave_types::{Clock, Random};
 use burgrave_verifier::Roots;
 
 use crate::config::CollateralConfig;
 use crate::files::DataDir;
 
-/// A store under `roots`, and its refresher where any source is configured. Reads the file of authorities. What services
-/// give is kept in the data folder, where the next start finds it.
-pub(crate) fn open(
+/// What evidence is judged with: `roots`, and a store of collateral. Where any source of collateral is configured, a revocation
+/// list of AMD's is demanded, unless the configuration says otherwise.
+pub(crate) fn endorser(config: &CollateralConfig, roots: Roots) -> Endorser {
+    let configured = !config.directories.is_empty() || config.kds_url.is_some();
+    let endorser = Endorser::new(roots);
+    if config.require_snp_crl.unwrap_or(configured) { endorser.requiring_snp_crl() } else { endorser }
+}
+
+/// What keeps the store fresh, where any source is configured. Reads the file of authorities. What services give is kept
+/// in the data folder, where the next start finds it.
+pub(crate) fn refresher(
     config: &CollateralConfig,
     data: &DataDir,
-    roots: &Roots,
+    store: Arc<Store>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-) -> Result<(Arc<Store>, Option<Refresher>)> {
-    let store = Arc::new(Store::new(roots.clone(), Floors::default(), Arc::new(log)));
+) -> Result<Option<Refresher>> {
     let sources = sources(config)?;
     if sources.directories.is_empty() && sources.pccs.is_empty() && sources.kds.is_empty() {
-        return Ok((store, None));
+        return Ok(None);
     }
     let mut pace = Pace::default();
     if let Some(minutes) = config.refresh_minutes {
         pace.interval = Duration::from_secs(u64::from(minutes.get()) * 60);
     }
     let has_service = !sources.pccs.is_empty() || !sources.kds.is_empty();
-    let mut refresher = Refresher::new(Arc::clone(&store), sources, pace, clock, random);
+    let mut refresher = Refresher::new(store, sources, pace, clock, random);
     if has_service {
         let spool = data.collateral();
         std::fs::create_dir_all(&spool).with_context(|| format!("`{}` cannot be made", spool.display()))?;
         refresher = refresher.with_spool(&spool);
     }
-    Ok((store, Some(refresher)))
+    Ok(Some(refresher))
 }
 
 fn sources(config: &CollateralConfig) -> Result<Sources> {
@@ -88,27 +96,6 @@ fn root_crl(text: &str) -> Result<(BaseUrl, String)> {
     };
     let (host, path) = split().with_context(|| format!("`collateral.root_crl_url`: `{text}` names no file"))?;
     Ok((host.parse().context("`collateral.root_crl_url`")?, path))
-}
-
-/// What happens to collateral, in the log.
-fn log(event: Event) {
-    match event {
-        Event::Refreshed { subject, mark, ends, source, .. } => {
-            tracing::info!(%subject, %mark, %ends, %source, "collateral was refreshed");
-        }
-        Event::Ending { subject, ends } => {
-            tracing::warn!(%subject, %ends, "collateral ends soon, and no source has given a newer one");
-        }
-        Event::Ended { subject, ends } => {
-            tracing::error!(%subject, %ends, "collateral has ended: evidence that needs it is refused");
-        }
-        Event::RolledBack { subject, found, floor, source } => {
-            tracing::error!(%subject, %found, %floor, %source, "a source gave older collateral than was seen before");
-        }
-        Event::SourceFailed { source, why } => tracing::warn!(%source, why, "a source of collateral failed"),
-        Event::Refused { source, why } => tracing::warn!(%source, why, "collateral was not taken"),
-        Event::Unusable { platform, why } => tracing::error!(platform, why, "collateral is of no use any more"),
-    }
 }
 
 #[cfg(test)]

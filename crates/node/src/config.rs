@@ -121,6 +121,10 @@ pub struct CollateralConfig {
     /// How often what is held is asked for again.
     #[serde(default)]
     pub refresh_minutes: Option<NonZeroU32>,
+    /// Whether evidence of SEV-SNP is refused where no revocation list of AMD's is at hand. Absent: where a folder or AMD's
+    /// service is configured.
+    #[serde(default)]
+    pub require_snp_crl: Option<bool>,
 }
 
 impl NodeConfig {
@@ -185,6 +189,7 @@ mod tests {
             "kds_url",
             "ca_file",
             "refresh_minutes",
+            "require_snp_crl",
         ];
         for option in options {
             let shown = REFERENCE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{option} =")));

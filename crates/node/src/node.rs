@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use burgrave_audit::FileAudit;
-use burgrave_collateral::Store;
 use burgrave_control::{Control, Parts};
 use burgrave_edge::link::{Address, LinkHub, LinkLimits, LinkParts, LinkServer, Listener, RelayTap};
 use burgrave_edge::rest::{AdminToken, RestLimits, RestParts, RestServer, TokenHash};
@@ -63,7 +62,6 @@ pub struct Node {
     keyring: Weak<Keyring>,
     trust: DomainTrust,
     addresses: Addresses,
-    collateral: Arc<Store>,
     tasks: JoinSet<()>,
 }
 
@@ -84,8 +82,13 @@ impl Node {
             Issuer::open(&data, &genesis, Arc::clone(&keyring), Arc::clone(&clock), Arc::clone(&random)).await?;
         let trust = issuer.trust.clone();
         let parts = parts(&config, &data, unsealed, keyring, &issuer, node).await?;
-        let (collateral, refresher) =
-            collateral::open(&config.collateral, &data, &parts.roots, Arc::clone(&clock), Arc::clone(&random))?;
+        let refresher = collateral::refresher(
+            &config.collateral,
+            &data,
+            Arc::clone(parts.endorser.store()),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        )?;
         let control = Control::start(parts).await.context("the services cannot start")?;
         let hub = tap.map_or_else(LinkHub::new, LinkHub::with_tap);
         control.set_links(Arc::clone(&hub) as _);
@@ -126,7 +129,7 @@ impl Node {
             tasks.spawn(refresher.run());
         }
         tracing::info!(domain = %trust.trust_domain(), class = %trust.class(), genesis = %trust.genesis_hash(), "serving");
-        Ok(Self { control, hub, rest, store, keyring: held_keyring, trust, addresses, collateral, tasks })
+        Ok(Self { control, hub, rest, store, keyring: held_keyring, trust, addresses, tasks })
     }
 
     /// Where it listens.
@@ -142,11 +145,6 @@ impl Node {
     /// The hash that names the domain.
     pub fn genesis(&self) -> GenesisHash {
         self.trust.genesis_hash()
-    }
-
-    /// The vendors' collateral that is held, and how it stands.
-    pub fn collateral(&self) -> &Arc<Store> {
-        &self.collateral
     }
 
     /// The services, for whoever runs in the same process.
@@ -217,7 +215,7 @@ async fn parts(
         audit: Arc::new(audit),
         clock,
         random,
-        roots: roots(&config.attestation.tpm_roots)?,
+        endorser: collateral::endorser(&config.collateral, roots(&config.attestation.tpm_roots)?),
     })
 }
 

@@ -18,7 +18,8 @@ use burgrave_node::{
     NodeOptions, RestConfig, TokenConfig, init, issue_admin,
 };
 use burgrave_seal::SystemRandom;
-use burgrave_types::{Clock, DomainClass, GenesisHash, SystemClock};
+use burgrave_types::api::AdminIdentity;
+use burgrave_types::{DomainClass, GenesisHash, SystemClock};
 
 fn free_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -191,8 +192,9 @@ async fn a_node_with_a_folder_of_collateral_holds_what_is_in_it() {
     let mut config = config(folder.path());
     config.collateral.directories = vec![collateral];
     let node = start(config).await.unwrap();
+    let admin = AdminIdentity { name: "root".parse().unwrap(), roles: vec!["admin".to_owned()] };
     let held = async {
-        while node.collateral().status(SystemClock.now()).is_empty() {
+        while node.control().status(&admin).await.unwrap().collateral.is_empty() {
             tokio::task::yield_now().await;
         }
     };

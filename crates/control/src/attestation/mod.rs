@@ -59,7 +59,10 @@ impl Control {
             let step = self.ask_for_activation(&request, accepted).map_err(|problem| refused(problem.into()))?;
             return Ok(AttestStep::Activate(step));
         }
-        self.admit(accepted.admission, &request.link).await.map(|attested| AttestStep::Attested(Box::new(attested)))
+        let attested = self.admit(accepted.admission, &request.link).await?;
+        // Not before: genuine evidence alone is anybody's, and what it brings would serve others.
+        self.endorser().store().admitted(&request.evidence.lead, self.now());
+        Ok(AttestStep::Attested(Box::new(attested)))
     }
 
     /// Ends an attestation that needed a TPM's proof: `secret` is what the TPM found in the credential of `ticket`.

@@ -7,9 +7,7 @@ use burgrave_audit::Check as AuditedCheck;
 use burgrave_seal::binding::part_nonce;
 use burgrave_types::api::RequiredPart;
 use burgrave_types::{Claims, DomainClass, EvidencePart, Problem, ProblemCode, Tee, Timestamp};
-use burgrave_verifier::{
-    Appraisal, Cause, Endorsements, Expected, Input, Profile, Verdict, Verification, appraise, verify,
-};
+use burgrave_verifier::{Appraisal, Cause, Endorsements, Expected, Profile, Verdict, Verification, appraise};
 
 use super::refuse::{self, Refusal};
 use super::requirements::profile;
@@ -69,14 +67,8 @@ impl Control {
     ) -> Verification {
         let profile =
             Profile { allow_simulated: self.class() == DomainClass::Dev, ..profile(&enclave.requirements, now) };
-        verify(&Input {
-            part,
-            endorsements: &Endorsements::default(),
-            roots: &self.parts().roots,
-            profile: &profile,
-            expected: Expected::Nonce(&part_nonce(&request.nonce, index, part.tee)),
-            at: now,
-        })
+        let nonce = part_nonce(&request.nonce, index, part.tee);
+        self.endorser().judge(part, Endorsements::default(), profile, Expected::Nonce(&nonce), now)
     }
 }
 

@@ -105,6 +105,11 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
         ),
         None => format!("the {} evidence was refused: {cause}", verification.tee),
     };
+    let left_out = verification.checks.iter().find(|check| check.name == "collateral.floor");
+    let detail = match left_out {
+        Some(check) => format!("{detail}; what it brought was left out: {}", check.found),
+        None => detail,
+    };
     let fix = match cause {
         "simulated.refused" => "run in a real TEE; simulated enclaves are for dev domains",
         "debug" => "launch the enclave with debugging off, or concede debugging in its registration",
@@ -113,6 +118,9 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
         }
         "migration" => "launch the enclave without a migration agent, or concede migration in its registration",
         "privilege" => "attest from a more privileged level, or raise the level that the registration takes",
+        "collateral.validity" | "crl.validity" | "chain.untrusted" => {
+            "attest again shortly: what was missing is fetched where the node has a source; `burgrave status` shows what it holds"
+        }
         "tcb.status" => "update the platform's firmware; `burgrave enclave show` tells what the registration demands",
         "platform.unlisted" => "an administrator lists the platform in the registration, if it is yours",
         _ => "`burgrave evidence verify` shows each check for evidence in a folder",

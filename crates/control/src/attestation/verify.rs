@@ -12,7 +12,7 @@ use burgrave_types::{
 };
 use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
 use burgrave_verifier::{
-    Appraisal, Endorsements, Expected, Input, Profile, TpmProfile, TpmTrust, Verdict, Verification, appraise, verify,
+    Appraisal, Endorsements, Expected, Profile, TpmProfile, TpmTrust, Verdict, Verification, appraise,
 };
 use serde::{Deserialize, Serialize};
 
@@ -209,14 +209,8 @@ impl Control {
             ..profile
         };
         let (report_data, qualifying_data) = (binding.report_data(), binding.qualifying_data());
-        verify(&Input {
-            part,
-            endorsements: &endorsements,
-            roots: &self.parts().roots,
-            profile: &profile,
-            expected: Expected::Binding { report_data: &report_data, qualifying_data: &qualifying_data },
-            at: now,
-        })
+        let expected = Expected::Binding { report_data: &report_data, qualifying_data: &qualifying_data };
+        self.endorser().judge(part, endorsements, profile, expected, now)
     }
 }
 

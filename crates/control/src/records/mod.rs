@@ -3,6 +3,7 @@
 //! A record is JSON with a `schema` number; one with another number, an unknown field or a missing one is not read, and
 //! a node that meets such a record does not serve rather than guess.
 
+mod collateral_floors;
 mod demands;
 mod enclave;
 mod instance;
@@ -10,6 +11,7 @@ mod key;
 mod policy;
 mod signing_keys;
 
+pub(crate) use collateral_floors::CollateralFloorsRecord;
 pub(crate) use demands::{AttestAnew, changed, deadline};
 pub(crate) use enclave::{EnclaveRecord, PlatformBar, Release, ReleaseStep};
 pub(crate) use instance::{InstanceRecord, RecordedStanding, TpmProof};
@@ -93,6 +95,7 @@ pub(crate) fn read_as_each_kind(bytes: &[u8]) {
     let _ = decode::<KeyRecord>("key/a/b", bytes);
     let _ = decode::<EnclaveKeyRecord>("keyspace/a/b@c", bytes);
     let _ = decode::<PolicyRecord>("policy/a/b", bytes);
+    let _ = decode::<CollateralFloorsRecord>("collateral-floors/domain", bytes);
     let _ = decode::<SigningKeysRecord>("signing-keys/a/b", bytes);
 }
 

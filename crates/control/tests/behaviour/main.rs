@@ -15,6 +15,7 @@ mod attestation;
 #[path = "../../../verifier/tests/common/cbor.rs"]
 mod cbor;
 mod channels;
+mod collateral;
 mod concurrency;
 mod held;
 mod keys;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use burgrave_audit::{AuditError, AuditSink, Durability, Event, Kind, MemoryAudit, Outcome};
 use burgrave_control::{
-    AdminIdentity, Control, EnclaveView, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Notice, Parts,
-    PolicyView, RuleEffect,
+    AdminIdentity, Control, EnclaveView, Endorser, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Notice,
+    Parts, PolicyView, RuleEffect,
 };
 use burgrave_hsm::{Argon2Cost, SoftwareToken, Token, Unlock};
 use burgrave_identity::{
@@ -143,6 +143,7 @@ pub(crate) struct Node {
     pub(crate) control: Arc<Control>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) store: Arc<HeldStore>,
+    pub(crate) collateral: Arc<burgrave_collateral::Store>,
     roots: Roots,
 }
 
@@ -173,9 +174,9 @@ impl Node {
         let ledger = Ledger::create(store.clone(), Arc::clone(&keyring), genesis, clock.clone(), random);
         let ledger = Arc::new(ledger.await.unwrap());
         let (audit, links) = (Arc::new(Audit::default()), Arc::new(Links::default()));
-        let control = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
+        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store, roots }
+        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots }
     }
 
     /// The same node after its process ended and began anew.
@@ -196,9 +197,9 @@ impl Node {
         let keyring = Arc::new(Keyring::open(Token::from(token), unsealed.wrapped_keys()).await.unwrap());
         let ledger = Ledger::open(unsealed, Arc::clone(&keyring), clock.clone(), Arc::new(SystemRandom)).await.unwrap();
         let (ledger, links) = (Arc::new(ledger), Arc::new(Links::default()));
-        let control = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
+        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store, roots }
+        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots }
     }
 
     pub(crate) fn advance(&self, duration: Duration) {
@@ -293,7 +294,9 @@ async fn start(
     trust: &DomainTrust,
     audit: &Arc<Audit>,
     (clock, roots): (&Arc<ManualClock>, &Roots),
-) -> Arc<Control> {
+) -> (Arc<Control>, Arc<burgrave_collateral::Store>) {
+    let endorser = Endorser::new(roots.clone());
+    let collateral = Arc::clone(endorser.store());
     let parts = Parts {
         node: NodeId::from_bytes([1; 16]),
         ledger: Arc::clone(ledger),
@@ -302,9 +305,9 @@ async fn start(
         audit: audit.clone(),
         clock: clock.clone(),
         random: Arc::new(SystemRandom),
-        roots: roots.clone(),
+        endorser,
     };
-    Control::start(parts).await.unwrap()
+    (Control::start(parts).await.unwrap(), collateral)
 }
 
 fn store(folder: &Path) -> Arc<dyn Store> {

@@ -14,7 +14,7 @@ use crate::platform;
 use crate::requirements::node;
 
 /// A registration of `tee` with that measurement.
-fn registration(tee: Tee, measurement: &[u8]) -> NewEnclave {
+pub(crate) fn registration(tee: Tee, measurement: &[u8]) -> NewEnclave {
     let reference = ReferenceValue { tee, measurement: Some(hex(measurement)), ..crate::node::reference("") };
     let releases = vec![NewRelease { reference, ..release("v1", "") }];
     NewEnclave { name: name(tee), tee, releases, ..simulated("payments/api", KeyIdentity::Measurement) }

@@ -9,7 +9,7 @@ use burgrave_agent::{Agent, AgentConfig};
 use burgrave_attester::SimulatedAttester;
 use burgrave_audit::MemoryAudit;
 use burgrave_control::{
-    AdminIdentity, Control, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Page, Parts, RuleEffect,
+    AdminIdentity, Control, Endorser, LinkDirectory, NewEnclave, NewKey, NewRelease, NewRule, Page, Parts, RuleEffect,
 };
 use burgrave_edge::link::{LinkHub, LinkLimits, LinkParts, LinkServer, Listener, RelayTap};
 use burgrave_hsm::{SoftwareToken, Token, Unlock};
@@ -92,7 +92,7 @@ impl World {
             audit: Arc::new(MemoryAudit::default()),
             clock: clock.clone(),
             random,
-            roots: Roots::vendor(),
+            endorser: Endorser::new(Roots::vendor()),
         })
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use burgrave_audit::MemoryAudit;
-use burgrave_control::{Control, Parts};
+use burgrave_control::{Control, Endorser, Parts};
 use burgrave_edge::rest::{AdminToken, RestLimits, RestParts, RestServer, TokenHash};
 use burgrave_hsm::{SoftwareToken, Token, Unlock};
 use burgrave_identity::tls::{self, CredentialSlot, NodeVerifier};
@@ -93,7 +93,7 @@ impl World {
             audit: Arc::new(MemoryAudit::default()),
             clock: clock.clone(),
             random,
-            roots: Roots::vendor(),
+            endorser: Endorser::new(Roots::vendor()),
         };
         let control = Control::start(parts).await.unwrap();
         let id = SpiffeId::node(trust.trust_domain(), genesis.body.node_id);

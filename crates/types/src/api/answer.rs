@@ -229,8 +229,54 @@ pub struct Status {
     pub decisions: (u64, u64, u64),
     /// Whether the parts below can serve.
     pub health: Vec<Health>,
+    /// The vendors' collateral that the node holds, or wants.
+    #[serde(default)]
+    pub collateral: Vec<CollateralView>,
     /// The time by which all of this is counted.
     pub at: Timestamp,
+}
+
+/// A piece of vendors' collateral (a revocation list, TCB info, an identity, a certificate), and how it stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CollateralView {
+    /// What it is, in words.
+    pub subject: String,
+    /// How it stands.
+    pub level: CollateralLevel,
+    /// The vendor's number, where its kind has one; no older one is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// When it was made; absent where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Timestamp>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// When a source last gave it, the same or newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refreshed: Option<Timestamp>,
+    /// What went wrong since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How a piece of collateral stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CollateralLevel {
+    /// Current.
+    Current,
+    /// It ends soon, and no source has given a newer one.
+    Ending,
+    /// It has ended: evidence that needs it is refused.
+    Ended,
+    /// Evidence asked for it, and it is not there.
+    Missing,
 }
 
 /// Instances by standing.

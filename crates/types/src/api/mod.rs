@@ -15,8 +15,8 @@ pub use admin::{
     RuleEffect, Subject,
 };
 pub use answer::{
-    Advice, Can, CanCase, DecisionFilter, DecisionSubject, DecisionView, DomainInfo, Event, Health, Residual, Revoked,
-    Rotation, StandingCounts, Status, Why,
+    Advice, Can, CanCase, CollateralLevel, CollateralView, DecisionFilter, DecisionSubject, DecisionView, DomainInfo,
+    Event, Health, Residual, Revoked, Rotation, StandingCounts, Status, Why,
 };
 pub use key_set::{Jwk, KeySet};
 pub use request::{AuthorizeRequest, CutRequest, ReleaseStateChange, RevokeRequest, RotateRequest};

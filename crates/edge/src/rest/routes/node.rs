@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use burgrave_types::api::{DomainInfo, KeySet, Status};
+use burgrave_types::api::{CollateralLevel, DomainInfo, KeySet, Status};
 use burgrave_types::problem::{InputError, Problem, ProblemCode};
 use http::Method;
 use serde::Deserialize;
@@ -144,6 +144,15 @@ fn exposition(status: &Status, responses: [u64; 4]) -> String {
     metric("decisions_total", "counter", "Decisions since the start; failed ones were denied.", &outcomes);
     let parts: Vec<_> = status.health.iter().map(|part| (part.part.as_str(), u64::from(part.ok))).collect();
     metric("ready", "gauge", "Whether a part of the node can serve.", &by("part", &parts));
+    let levels = [
+        ("current", CollateralLevel::Current),
+        ("ending", CollateralLevel::Ending),
+        ("ended", CollateralLevel::Ended),
+        ("missing", CollateralLevel::Missing),
+    ];
+    let held =
+        levels.map(|(word, level)| (word, status.collateral.iter().filter(|one| one.level == level).count() as u64));
+    metric("collateral", "gauge", "Vendors' collateral by how it stands.", &by("level", &held));
     let [good, other, client, server] = responses;
     let classes = by("class", &[("2xx", good), ("3xx", other), ("4xx", client), ("5xx", server)]);
     metric("http_responses_total", "counter", "Responses of REST by class of status.", &classes);
