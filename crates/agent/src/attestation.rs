@@ -62,13 +62,15 @@ impl Attestation<'_> {
     }
 
     /// Answers a challenge with evidence, and takes the SVID that it earns. Of the TEE's run-time log the next evidence then
-    /// carries what is new; after any failure, all of it.
+    /// carries what is new; after any failure but a log that was cut, all of it.
     ///
     /// # Errors
     /// The node's refusal; `unavailable` where the TEE gives no evidence.
     pub(crate) async fn answer(&self, challenge: wire::Challenge) -> Result<Admission, Problem> {
         let admission = self.prove(challenge).await;
-        let taken = admission.is_ok();
+        // A log that was cut was taken as far as it went.
+        let incomplete = |problem: &Problem| problem.cause.as_deref() == Some(crate::run::LOG_INCOMPLETE);
+        let taken = admission.as_ref().err().is_none_or(incomplete);
         self.with_tee(move |tee| {
             if taken {
                 tee.log_taken();

@@ -26,6 +26,13 @@ const LOOK_AT_DEADLINE: Duration = Duration::from_secs(2);
 /// The cause with which a node refuses to renew what it does not know.
 const NO_RENEWAL: &str = "renewal.mismatch";
 
+/// The cause with which a node wants the rest of the run-time log.
+pub(crate) const LOG_INCOMPLETE: &str = "log.incomplete";
+/// The cause with which a node wants the run-time log from its start.
+const LOG_GAP: &str = "log.gap";
+/// Parts of a run-time log, at most; a part has up to 2 MiB.
+const LOG_PARTS: usize = 64;
+
 /// Keeps a link until the access is revoked; never returns before.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut bound = FIRST_WAIT;
@@ -130,14 +137,36 @@ impl Shared {
     }
 
     async fn attest(&self, connected: &Connected) -> Result<Admission, Problem> {
+        let challenge = self.attestation(connected).challenge().await?;
+        self.answer(connected, challenge).await
+    }
+
+    /// Answers a challenge, and the next ones for as long as the node wants more of the run-time log, or all of it once.
+    async fn answer(&self, connected: &Connected, mut challenge: wire::Challenge) -> Result<Admission, Problem> {
         let attestation = self.attestation(connected);
-        attestation.answer(attestation.challenge().await?).await
+        let mut begun_anew = false;
+        for _ in 0..LOG_PARTS {
+            let problem = match attestation.answer(challenge).await {
+                Ok(admission) => return Ok(admission),
+                Err(problem) => problem,
+            };
+            match problem.cause.as_deref() {
+                Some(LOG_INCOMPLETE) => {}
+                Some(LOG_GAP) if !begun_anew => begun_anew = true,
+                _ => return Err(problem),
+            }
+            challenge = attestation.challenge().await?;
+        }
+        let detail =
+            format!("the run-time log has more than {LOG_PARTS} parts; the node took none of them as the last");
+        Err(Problem::new(ProblemCode::Limit, detail)
+            .with_fix("measure less (`ima_policy`), or restart the machine more often"))
     }
 
     async fn pushed(self: &Arc<Self>, connected: &Connected, push: wire::Push) -> Result<(), Problem> {
         match push.notice {
             Some(push::Notice::Reattest(challenge)) => {
-                match self.attestation(connected).answer(challenge).await {
+                match self.answer(connected, challenge).await {
                     Ok(admission) => self.admitted(connected, admission)?,
                     // The end, or a node that lies.
                     Err(problem) if matches!(problem.code, ProblemCode::Revoked | ProblemCode::Protocol) => {

@@ -40,7 +40,14 @@ fn release(name: &str, state: ReleaseState) -> NewRelease {
         registers: Default::default(),
         config: None,
     };
-    NewRelease { name: name.parse().unwrap(), reference, state, origin: "by hand".into(), valid_until: None }
+    NewRelease {
+        name: name.parse().unwrap(),
+        reference,
+        state,
+        origin: "by hand".into(),
+        log: Default::default(),
+        valid_until: None,
+    }
 }
 
 fn enclave() -> NewEnclave {

@@ -13,6 +13,7 @@ use burgrave_types::{Clock, DomainClass, InstanceId, NodeId, Problem, ProblemCod
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use crate::attestation::RunTimeLogs;
 use crate::challenge::Challenger;
 use crate::channels::ChannelTable;
 use crate::decisions::Decisions;
@@ -82,6 +83,7 @@ pub struct Control {
     /// Why nothing is served any more, once that is so.
     fault: ArcSwapOption<String>,
     challenger: Challenger,
+    run_time_logs: RunTimeLogs,
     decisions: Decisions,
     channels: ChannelTable,
     refusals: crate::refusals::Refusals,
@@ -131,6 +133,7 @@ impl Control {
             cuts: Cuts::default(),
             fault: ArcSwapOption::empty(),
             challenger: Challenger::new(&key, parts.node),
+            run_time_logs: RunTimeLogs::default(),
             decisions: Decisions::default(),
             channels: ChannelTable::default(),
             refusals: crate::refusals::Refusals::default(),
@@ -260,6 +263,10 @@ impl Control {
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    pub(crate) fn run_time_logs(&self) -> &RunTimeLogs {
+        &self.run_time_logs
     }
 
     pub(crate) fn challenger(&self) -> &Challenger {

@@ -47,6 +47,7 @@ async fn a_machine_with_a_listed_tpm_attests_over_the_link_and_again_when_asked(
         reference,
         state: ReleaseState::Active,
         origin: "from the machine".to_owned(),
+        log: Default::default(),
         valid_until: None,
     };
     let world = World::new().await;

@@ -180,7 +180,7 @@ impl Create {
             reattest_every_secs: self.reattest_every,
             releases,
             tpm_ek_digests: self.ek_digests.clone(),
-            requirements: self.requirements.change(&Requirements::default(), now).unwrap_or_default(),
+            requirements: self.requirements.change(&Requirements::default(), now)?.unwrap_or_default(),
         })
     }
 }
@@ -190,7 +190,7 @@ impl Update {
         let change = EnclaveChange {
             reattest_every_secs: self.reattest_every,
             tpm_ek_digests: Some(self.ek_digests.clone()).filter(|digests| !digests.is_empty()),
-            requirements: self.requirements.change(before, now),
+            requirements: self.requirements.change(before, now)?,
             lift_platforms: self.lift.clone(),
         };
         if change == EnclaveChange::default() {

@@ -8,8 +8,8 @@ use burgrave_types::claims::HexBytes;
 use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
 use burgrave_verifier::tpm::ek_digest;
 use burgrave_verifier::{
-    Check, Endorsements, Expected, Input, Inspected, Profile, Roots, TpmProfile, TpmTrust, Verdict, Verification,
-    files, inspect, verify,
+    Check, Endorsements, Expected, Input, Inspected, Profile, ReferenceLog, Roots, TpmProfile, TpmTrust, Verdict,
+    Verification, files, inspect, verify,
 };
 use clap::{Args, Subcommand};
 
@@ -87,8 +87,12 @@ pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) 
     }
 }
 
-/// What evidence at this place says, unverified.
-pub(crate) fn claims_of(path: &Path, tee: Option<Tee>, now: Timestamp) -> Result<Option<Claims>, Problem> {
+/// What evidence at this place says, unverified, and the events behind its registers, where they were proven to be those.
+pub(crate) fn claims_of(
+    path: &Path,
+    tee: Option<Tee>,
+    now: Timestamp,
+) -> Result<(Option<Claims>, ReferenceLog), Problem> {
     let part = Source { path: path.to_owned(), tee }.part()?;
     let read = inspected(&part)?;
     // A TPM's registers make no claim until they were held against what it quoted. Whose the TPM is, the registration says.
@@ -102,7 +106,8 @@ pub(crate) fn claims_of(path: &Path, tee: Option<Tee>, now: Timestamp) -> Result
         expected: Expected::None,
         at: now,
     });
-    Ok(verification.claims.filter(|claims| !claims.registers.is_empty()).or(read.claims))
+    let log = verification.log.reference();
+    Ok((verification.claims.filter(|claims| !claims.registers.is_empty()).or(read.claims), log))
 }
 
 fn inspected(part: &EvidencePart) -> Result<Inspected, Problem> {

@@ -1,5 +1,6 @@
 //! Reference values as arguments: what evidence must say to belong to a release.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burgrave_attester::SimulatedAttester;
@@ -66,6 +67,7 @@ impl ReferenceArgs {
 
     /// The release that this describes; `tee` where the values do not say it themselves.
     pub(crate) fn release(&self, name: Segment, tee: Option<Tee>, now: Timestamp) -> Result<NewRelease, Problem> {
+        let mut log = BTreeMap::new();
         let (reference, origin, state) = if let Some(file) = &self.reference {
             let reference = serde_json::from_slice(&read(file)?).map_err(|error| {
                 let detail = format!("`{}` is not a reference value: {error}", file.display());
@@ -73,7 +75,9 @@ impl ReferenceArgs {
             })?;
             (reference, "from a file", ReleaseState::Active)
         } else if let Some(path) = &self.from_evidence {
-            let claims = evidence::claims_of(path, tee, now)?.ok_or_else(|| {
+            let (claims, events) = evidence::claims_of(path, tee, now)?;
+            log = events.0;
+            let claims = claims.ok_or_else(|| {
                 Problem::new(
                     ProblemCode::RequestInvalid,
                     format!("`{}` says nothing of what was launched", path.display()),
@@ -84,7 +88,9 @@ impl ReferenceArgs {
             (self.values(tee)?, "by hand", ReleaseState::Active)
         };
         let valid_until = self.valid_until.map(|until| until.after(now));
-        Ok(NewRelease { name, reference, state: self.state.unwrap_or(state), origin: origin.to_owned(), valid_until })
+        let (state, origin) = (self.state.unwrap_or(state), origin.to_owned());
+        log.retain(|register, _| reference.registers.contains_key(register));
+        Ok(NewRelease { name, reference, state, origin, log, valid_until })
     }
 
     fn values(&self, tee: Option<Tee>) -> Result<ReferenceValue, Problem> {
@@ -149,7 +155,7 @@ mod tests {
         let line = Line::try_parse_from(["release", "--from-evidence", folder.to_str().unwrap()]).unwrap();
         let now = at.parse().unwrap();
         let release = line.reference.release("v1".parse().unwrap(), Some(tee), now).unwrap();
-        (release, evidence::claims_of(&folder, Some(tee), now).unwrap().unwrap())
+        (release, evidence::claims_of(&folder, Some(tee), now).unwrap().0.unwrap())
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What a registration demands beyond its releases: as arguments, and as it is shown.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use burgrave_types::api::{AcceptedTcb, RequiredPart, Requirements, Shortfall, TcbComponent, TcbFloor};
+use burgrave_types::api::{
+    AcceptedTcb, RequiredPart, Requirements, RunTimeRequirement, Shortfall, TcbComponent, TcbFloor,
+};
 use burgrave_types::claims::{HexBytes, ReferenceValue, TcbStatus};
-use burgrave_types::{Concession, ParseError, Tee, Timestamp};
+use burgrave_types::{Concession, ParseError, Problem, ProblemCode, Tee, Timestamp};
 use clap::Args;
 
 use super::enclave::seconds;
@@ -51,6 +54,16 @@ pub(crate) struct RequirementArgs {
     /// `nvidia-gpu:measurement=00ff…,measurement3=00ff…`; several of one kind are alternatives
     #[arg(long = "with", value_name = "TEE[:NAME=HEX,…]", value_parser = part, help_heading = HEADING)]
     with: Vec<(Tee, Option<ReferenceValue>)>,
+    /// Demand a boot event log that explains the evidence's registers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
+    boot_log: Option<bool>,
+    /// Demand proof of what was loaded since the boot, and that it is allowed: a TOML file with `files` (`sha256:00ff…`),
+    /// `keys` (PEM) and `allow_violations`; docs/measured-boot.md
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    run_time: Option<PathBuf>,
+    /// Ask nothing of what is loaded since the boot
+    #[arg(long, conflicts_with = "run_time", help_heading = HEADING)]
+    any_run_time: bool,
     /// A part that need not be there any longer
     #[arg(long, value_name = "TEE", help_heading = HEADING)]
     without: Vec<Tee>,
@@ -58,7 +71,10 @@ pub(crate) struct RequirementArgs {
 
 impl RequirementArgs {
     /// The requirements that come of `before`; none where nothing is said.
-    pub(crate) fn change(&self, before: &Requirements, now: Timestamp) -> Option<Requirements> {
+    ///
+    /// # Errors
+    /// Where the file of what may be loaded cannot be read.
+    pub(crate) fn change(&self, before: &Requirements, now: Timestamp) -> Result<Option<Requirements>, Problem> {
         let mut after = before.clone();
         if self.any_platform || !self.platforms.is_empty() {
             after.platforms.clone_from(&self.platforms);
@@ -92,8 +108,14 @@ impl RequirementArgs {
                 None => after.parts.push(RequiredPart { tee: *tee, references: reference.iter().cloned().collect() }),
             }
         }
+        after.boot_log = self.boot_log.unwrap_or(after.boot_log);
+        match &self.run_time {
+            Some(path) => after.run_time = Some(run_time(path)?),
+            None if self.any_run_time => after.run_time = None,
+            None => {}
+        }
         let said_something = self.any_platform || after != *before;
-        said_something.then_some(after)
+        Ok(said_something.then_some(after))
     }
 }
 
@@ -124,6 +146,8 @@ pub(crate) fn facts<'a>(facts: Facts<'a>, requirements: &Requirements, output: &
         .maybe("TCB taken besides", some_lines(accepted).map(|text| warning(&text)))
         .maybe("TCB at least", some_lines(floors))
         .maybe("parts beside it", some_lines(parts))
+        .maybe("boot event log", requirements.boot_log.then_some("demanded"))
+        .maybe("loaded at run time", requirements.run_time.as_ref().map(|run_time| allowed(run_time, output)))
 }
 
 /// What of an instance's claims only its registration lets pass.
@@ -137,6 +161,24 @@ pub(crate) fn shortfall(shortfall: &Shortfall, output: &Output) -> String {
     let Shortfall { from, expected, found } = shortfall;
     let words = format!("below the floor enforced from {from} ({}): {found}", deadline(output.now(), *from));
     output.tone(Tone::Warning, &words) + &format!("\nexpected {expected}")
+}
+
+/// What may be loaded, counted.
+fn allowed(run_time: &RunTimeRequirement, output: &Output) -> String {
+    let words = format!("{} files and what {} keys signed", run_time.files.len(), run_time.keys.len());
+    match run_time.allow_violations {
+        true => format!("{words}; {}", output.tone(Tone::Warning, "files that change while they are measured pass")),
+        false => words,
+    }
+}
+
+/// Reads what may be loaded.
+fn run_time(path: &Path) -> Result<RunTimeRequirement, Problem> {
+    toml::from_str(&super::read_text(path)?).map_err(|error| {
+        let detail = format!("`{}` does not say what may be loaded: {error}", path.display());
+        Problem::new(ProblemCode::RequestInvalid, detail)
+            .with_fix("docs/measured-boot.md shows such a file (`[run_time]`)")
+    })
 }
 
 /// A reference value in a line.
@@ -211,7 +253,7 @@ mod tests {
 
     fn change(before: &Requirements, line: &[&str]) -> Option<Requirements> {
         let line = Line::try_parse_from(["enclave"].iter().chain(line)).unwrap();
-        line.requirements.change(before, NOW)
+        line.requirements.change(before, NOW).unwrap()
     }
 
     #[test]

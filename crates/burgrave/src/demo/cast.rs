@@ -73,6 +73,7 @@ fn enclave(name: &EnclaveName, reference: ReferenceValue, tpm_ek_digests: Vec<He
         reference,
         state: ReleaseState::Active,
         origin: "the demo".to_owned(),
+        log: Default::default(),
         valid_until: None,
     };
     Ok(NewEnclave {

@@ -9,6 +9,9 @@ use crate::{NewEnclave, NewRelease};
 /// How often an enclave may be asked to attest, in seconds.
 const INTERVAL_SECS: std::ops::RangeInclusive<u64> = 2..=86_400;
 
+/// Events of a release's log, at most. A machine boots with some hundred.
+const MOST_EVENTS: usize = 4096;
+
 /// Checks that an update is based on the record as it stands.
 pub(crate) fn if_match(what: &str, stands_at: Revision, based_on: Option<Revision>) -> Result<(), Problem> {
     match based_on {
@@ -113,6 +116,10 @@ fn release(faults: &mut Faults, at: &str, tee: Tee, identity: KeyIdentity, relea
     );
     faults.check(reference.signer.is_none() || tee.proves_signer(), &format!("{at}/reference/signer"), || {
         format!("no hardware proves the signer of a `{tee}` enclave; name its measurement instead")
+    });
+    let events = release.log.values().map(Vec::len).sum::<usize>();
+    faults.check(events <= MOST_EVENTS, &format!("{at}/log"), || {
+        format!("expected at most {MOST_EVENTS} events, found {events}")
     });
     faults.check(release.state != ReleaseState::Revoked, &format!("{at}/state"), || {
         "a release does not begin revoked".to_owned()

@@ -1,6 +1,6 @@
 //! What the requirements of a registration may be.
 
-use burgrave_types::api::{RequiredPart, Requirements};
+use burgrave_types::api::{RequiredPart, Requirements, RunTimeRequirement};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{DomainClass, Tee};
 
@@ -8,13 +8,15 @@ use super::check::Faults;
 
 /// Entries of one list, at most: each floor or end of a status that is to come costs a verification more.
 const MOST: usize = 32;
+/// Files and keys that may be loaded, at most: the whole registration is one record.
+const MOST_FILES: usize = 10_000;
 /// Platforms that are listed, at most.
 const MOST_PLATFORMS: usize = 10_000;
 
 /// Checks requirements for a registration of `tee`; they stand at `at` in the input.
 pub(super) fn check(faults: &mut Faults, at: &str, tee: Tee, class: DomainClass, requirements: &Requirements) {
-    let Requirements { platforms, allow_debug, allow_migration, max_privilege, tcb_accepted, tcb_floors, parts } =
-        requirements;
+    let Requirements { platforms, allow_debug, allow_migration, max_privilege, .. } = requirements;
+    let Requirements { tcb_accepted, tcb_floors, parts, boot_log, run_time, .. } = requirements;
     faults.check(tee != Tee::Tpm || platforms.is_empty(), &format!("{at}/platforms"), || {
         "a TPM is known by its endorsement key: list it in `tpm_ek_digests`".to_owned()
     });
@@ -62,10 +64,29 @@ pub(super) fn check(faults: &mut Faults, at: &str, tee: Tee, class: DomainClass,
             format!("expected a version number, found {}", floor.minimum)
         });
     }
+    let has_log = matches!(tee, Tee::Tpm | Tee::AzVtpm | Tee::Tdx);
+    faults.check(!boot_log || has_log, &format!("{at}/boot_log"), || {
+        format!("evidence of `{tee}` has no boot event log")
+    });
+    if let Some(run_time) = run_time {
+        faults.check(has_log, &format!("{at}/run_time"), || format!("evidence of `{tee}` has no run-time log"));
+        self::run_time(faults, &format!("{at}/run_time"), run_time);
+    }
     for (index, part) in parts.iter().enumerate() {
         let twice = parts.iter().take(index).any(|other| other.tee == part.tee);
         faults.check(!twice, &format!("{at}/parts/{index}/tee"), || format!("`{}` stands there twice", part.tee));
         self::part(faults, &format!("{at}/parts/{index}"), tee, class, part);
+    }
+}
+
+fn run_time(faults: &mut Faults, at: &str, run_time: &RunTimeRequirement) {
+    let count = run_time.files.len() + run_time.keys.len();
+    faults.check(count <= MOST_FILES, at, || format!("expected at most {MOST_FILES} files and keys, found {count}"));
+    match crate::attestation::run_time_profile(run_time) {
+        Ok(profile) => faults.check(!profile.allows_nothing(), at, || {
+            "it allows no file and no key, and so would refuse every machine".to_owned()
+        }),
+        Err(why) => faults.check(false, at, || why),
     }
 }
 

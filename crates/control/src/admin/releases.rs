@@ -80,8 +80,9 @@ impl Control {
 /// A release as it begins.
 pub(super) fn made(new: NewRelease, now: Timestamp, by: &str) -> (Segment, Release) {
     let history = vec![ReleaseStep { at: now, state: new.state, by: by.to_owned() }];
-    let NewRelease { name, reference, state, origin, valid_until } = new;
-    (name, Release { reference, state, origin, valid_until, history })
+    let NewRelease { name, reference, state, origin, log, valid_until } = new;
+    let log = burgrave_verifier::ReferenceLog(log);
+    (name, Release { reference, state, origin, log, valid_until, history })
 }
 
 /// The problem of a release that is not there.

@@ -336,6 +336,7 @@ mod tests {
             reference,
             state: ReleaseState::Active,
             origin: String::new(),
+            log: Default::default(),
             valid_until: None,
             history: Vec::new(),
         };

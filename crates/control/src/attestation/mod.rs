@@ -7,10 +7,13 @@ mod admit;
 mod parts;
 mod refuse;
 mod requirements;
+mod run_time;
 mod ticket;
 mod verify;
 
 pub(crate) use admit::{hsm_problem, sealing_key, sealing_problem};
+pub(crate) use requirements::run_time_profile;
+pub(crate) use run_time::RunTimeLogs;
 
 use std::time::Duration;
 

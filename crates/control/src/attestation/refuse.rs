@@ -121,6 +121,12 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
         "collateral.validity" | "crl.validity" | "chain.untrusted" => {
             "attest again shortly: what was missing is fetched where the node has a source; `burgrave status` shows what it holds"
         }
+        "log.gap" => "send the run-time log from its start; an agent does so by itself",
+        "log.incomplete" => "send the rest of the run-time log; an agent does so by itself",
+        "log.absent" => {
+            "send the boot event log and the run-time log (docs/measured-boot.md), or demand them no more: `burgrave enclave update`"
+        }
+        "runtime.unlisted" => "run what is allowed, or allow it: `burgrave enclave update --run-time FILE`",
         "tcb.status" => "update the platform's firmware; `burgrave enclave show` tells what the registration demands",
         "platform.unlisted" => "an administrator lists the platform in the registration, if it is yours",
         _ => "`burgrave evidence verify` shows each check for evidence in a folder",
@@ -145,10 +151,7 @@ pub(super) fn demanded(verification: &Verification, floors: &str) -> Refusal {
 pub(super) fn appraisal(enclave: &EnclaveName, verification: &Verification, differences: &[Difference]) -> Refusal {
     let detail = match differences.first() {
         Some(first) => {
-            let all: Vec<String> = differences
-                .iter()
-                .map(|one| format!("{}: expected {}, found {}", one.claim, one.expected, one.found))
-                .collect();
+            let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
             format!("no release of `{enclave}` has these claims; nearest is `{}`: {}", first.release, all.join("; "))
         }
         None => format!("`{enclave}` has no release that takes this attestation"),

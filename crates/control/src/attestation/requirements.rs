@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use burgrave_types::api::{Requirements, Shortfall};
+use burgrave_types::api::{Requirements, RunTimeRequirement, Shortfall};
 use burgrave_types::claims::{HexBytes, TcbStatus};
 use burgrave_types::{Claims, Concession, Timestamp};
-use burgrave_verifier::{Check, Profile, Verdict, Verification};
+use burgrave_verifier::{Check, FileDigest, FileKey, Profile, RunTimeProfile, Verdict, Verification};
 
 /// The profile that the requirements come to at a time. What a registration does not speak of is as strict as can be.
 pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
@@ -13,8 +13,11 @@ pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
         allow_debug: requirements.allow_debug,
         allow_migration: requirements.allow_migration,
         max_vmpl: requirements.max_privilege,
+        // What cannot be read was refused at registration; should it stand there all the same, nothing may be loaded.
+        run_time: requirements.run_time.as_ref().map(|run_time| run_time_profile(run_time).unwrap_or_default()),
         ..Profile::default()
     };
+    profile.boot_log.required = requirements.boot_log;
     let taken = requirements.tcb_accepted.iter().filter(|accepted| accepted.until.is_none_or(|until| at < until));
     profile.tcb_status.extend(taken.map(|accepted| accepted.status));
     for floor in requirements.tcb_floors.iter().filter(|floor| floor.enforced_from.is_none_or(|from| from <= at)) {
@@ -29,6 +32,18 @@ pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
         }
     }
     profile
+}
+
+/// The allowed sets as the verifier takes them.
+///
+/// # Errors
+/// What of them cannot be read, in words.
+pub(crate) fn run_time_profile(run_time: &RunTimeRequirement) -> Result<RunTimeProfile, String> {
+    let files = run_time.files.iter().map(|text| text.parse::<FileDigest>()).collect::<Result<Vec<_>, _>>();
+    let keys = run_time.keys.iter().map(|text| text.parse::<FileKey>()).collect::<Result<Vec<_>, _>>();
+    let (files, keys) = (files.map_err(|error| error.to_string())?, keys.map_err(|error| error.to_string())?);
+    let profile = RunTimeProfile::new(files, keys);
+    Ok(if run_time.allow_violations { profile.allowing_violations() } else { profile })
 }
 
 /// The profile of all that some registration may concede: what it refuses, each refuses.

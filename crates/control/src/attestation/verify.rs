@@ -12,7 +12,7 @@ use burgrave_types::{
 };
 use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
 use burgrave_verifier::{
-    Appraisal, Endorsements, Expected, Profile, TpmProfile, TpmTrust, Verdict, Verification, appraise,
+    Appraisal, Endorsements, Expected, Known, Profile, TpmProfile, TpmTrust, Verdict, Verification, appraise,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,8 @@ impl Control {
         let Some(enclave) = enclave else {
             return Err(refuse::enclave(&request.enclave, self.class() == DomainClass::Dev).into());
         };
+        // Also where it is refused: a log that was cut goes on from here.
+        self.run_time_logs().set(spki_hash, verification.ima.clone());
         if verification.verdict != Verdict::Accept {
             return Err(refuse::demanded(&verification, &floors(requirements, now)));
         }
@@ -201,6 +203,7 @@ impl Control {
         let endorsements = Endorsements {
             platforms: tpm.map_or(platforms, |tpm| vec![tpm.ek_digest.as_bytes().to_vec()]),
             ak_proof: ak_proof(tpm),
+            ima: self.run_time_logs().get(&spki_hash(&request.link.identity_spki)),
             ..Endorsements::default()
         };
         let profile = Profile {
@@ -231,7 +234,17 @@ fn appraised(
             let ends = enclave.releases.get(&release).and_then(|release| release.valid_until);
             Ok((release, digest, ends))
         }
-        Appraisal::Unmatched { differences } => Err(refuse::appraisal(&enclave.name, verification, &differences)),
+        unmatched => {
+            let known = enclave.releases.iter().map(|(name, release)| Known {
+                release: name.as_str(),
+                reference: &release.reference,
+                log: Some(&release.log).filter(|log| !log.0.is_empty()),
+            });
+            let Appraisal::Unmatched { differences } = unmatched.explained(claims, &verification.log, known) else {
+                return Err(Problem::new(ProblemCode::Internal, "an appraisal changed while it was explained").into());
+            };
+            Err(refuse::appraisal(&enclave.name, verification, &differences))
+        }
     }
 }
 

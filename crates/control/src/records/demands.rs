@@ -49,6 +49,8 @@ fn stricter_from(old: &Requirements, new: &Requirements, now: Timestamp) -> Opti
         || (old.allow_migration && !new.allow_migration)
         || new.max_privilege < old.max_privilege
         || old.parts != new.parts
+        || (new.boot_log && !old.boot_log)
+        || (old.run_time != new.run_time && new.run_time.is_some())
         || (old.platforms != new.platforms && !new.platforms.is_empty());
     let horizons = old.tcb_accepted.iter().filter_map(|was| {
         let is = new.tcb_accepted.iter().filter(|one| one.status == was.status).map(horizon).max();
@@ -117,6 +119,9 @@ mod tests {
             ("{}", gpu, Some(NOW)),
             ("{}", listed, Some(NOW)),
             (listed, "{}", None),
+            ("{}", r#"{"boot_log":true}"#, Some(NOW)),
+            ("{}", r#"{"run_time":{"files":["sha256:00"]}}"#, Some(NOW)),
+            (r#"{"run_time":{"files":["sha256:00"]}}"#, "{}", None),
         ] {
             assert_eq!(from(old, new), expected, "{old} to {new}");
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burgrave_types::api::Requirements;
 use burgrave_types::claims::{HexBytes, ReferenceValue};
 use burgrave_types::{EnclaveName, EnclaveUid, KeyIdentity, ReferenceDigest, ReleaseState, Segment, Tee, Timestamp};
+use burgrave_verifier::ReferenceLog;
 use serde::{Deserialize, Serialize};
 
 use super::{AttestAnew, Stored};
@@ -41,6 +42,9 @@ pub(crate) struct Release {
     pub(crate) reference: ReferenceValue,
     pub(crate) state: ReleaseState,
     pub(crate) origin: String,
+    /// The events behind its registers, where they are known.
+    #[serde(default)]
+    pub(crate) log: ReferenceLog,
     /// When it ends by itself.
     #[serde(default)]
     pub(crate) valid_until: Option<Timestamp>,

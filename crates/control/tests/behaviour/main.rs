@@ -31,6 +31,7 @@ mod releases;
 mod requirements;
 mod results;
 mod revocation;
+mod run_time;
 mod standing;
 mod tees;
 mod tpm;

@@ -264,6 +264,7 @@ pub(crate) fn release(name: &str, code: &str) -> NewRelease {
         reference: reference(code),
         state: ReleaseState::Active,
         origin: "test".into(),
+        log: Default::default(),
         valid_until: None,
     }
 }

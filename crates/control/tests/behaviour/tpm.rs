@@ -14,10 +14,10 @@ use burgrave_verifier::tpm::ek_digest;
 use crate::agent::Agent;
 use crate::node::{INTERVAL, Node, hex, release, root};
 
-const GATEWAY: &str = "boot/gateway";
+pub(crate) const GATEWAY: &str = "boot/gateway";
 
 /// A TPM in a folder, or the word that there is none.
-fn start(folder: &Path) -> Option<Swtpm> {
+pub(crate) fn start(folder: &Path) -> Option<Swtpm> {
     if Swtpm::find().is_none() {
         eprintln!("skipped: `swtpm` is not installed (apt-get install swtpm)");
         return None;
@@ -26,11 +26,11 @@ fn start(folder: &Path) -> Option<Swtpm> {
     Some(Swtpm::start(folder).unwrap())
 }
 
-fn attester(tpm: &Swtpm) -> TpmAttester {
+pub(crate) fn attester(tpm: &Swtpm) -> TpmAttester {
     TpmAttester::new(tpm.transport()).with_pcrs(0..24).unwrap()
 }
 
-fn registration(attester: &mut TpmAttester) -> NewEnclave {
+pub(crate) fn registration(attester: &mut TpmAttester) -> NewEnclave {
     let pcrs = attester.read_pcrs().unwrap();
     let registers: BTreeMap<String, HexBytes> = [0, 7].map(|pcr| (format!("pcr{pcr}"), pcrs[&pcr].clone())).into();
     let reference = ReferenceValue { tee: Tee::Tpm, measurement: None, registers, ..crate::node::reference("") };

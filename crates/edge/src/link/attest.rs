@@ -61,9 +61,11 @@ impl Attempts {
     }
 }
 
-/// Whether a problem is the caller's rather than the node's own.
+/// Whether a problem is the caller's rather than the node's own. A log that comes in parts is neither: only a machine whose
+/// quote holds, and which the registration lists, is asked for the rest.
 fn is_refusal(problem: &Problem) -> bool {
     !matches!(problem.code, ProblemCode::Unavailable | ProblemCode::Internal)
+        && problem.cause.as_deref() != Some("log.incomplete")
 }
 
 impl Shared {

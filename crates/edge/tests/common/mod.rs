@@ -160,6 +160,7 @@ impl World {
             reference,
             state: ReleaseState::Active,
             origin: "by hand".to_owned(),
+            log: Default::default(),
             valid_until: None,
         };
         let new = NewEnclave {

@@ -6,6 +6,8 @@ use crate::{
     EnclaveName, InstanceId, KeyIdentity, ReleaseState, ResourceId, Revision, Segment, Tee, Timestamp,
     claims::ReferenceValue,
 };
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// An administrator as the edge authenticated them. What they may do, the policies say.
@@ -80,6 +82,10 @@ pub struct NewRelease {
     /// Where the values come from: `by hand`, `from evidence`, a build's URL.
     #[serde(default)]
     pub origin: String,
+    /// The digests of the events that made its registers, by register, where they are known: they say from which event on
+    /// another machine differs. What is demanded stands in `reference` alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub log: BTreeMap<String, Vec<HexBytes>>,
     /// When it ends by itself: instances of it must be of another release by then. Absent: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,

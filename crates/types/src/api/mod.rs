@@ -20,7 +20,9 @@ pub use answer::{
 };
 pub use key_set::{Jwk, KeySet};
 pub use request::{AuthorizeRequest, CutRequest, ReleaseStateChange, RevokeRequest, RotateRequest};
-pub use requirements::{AcceptedTcb, RequiredPart, Requirements, Shortfall, TcbComponent, TcbFloor};
+pub use requirements::{
+    AcceptedTcb, RequiredPart, Requirements, RunTimeRequirement, Shortfall, TcbComponent, TcbFloor,
+};
 pub use view::{
     ChannelEnd, ChannelView, EnclaveView, InstanceView, KeyVersionView, KeyView, PlatformBarView, PolicyView,
     ReleaseView,

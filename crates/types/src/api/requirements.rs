@@ -35,6 +35,26 @@ pub struct Requirements {
     /// Parts of evidence that must be there beside the lead. Parts of another kind are refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<RequiredPart>,
+    /// Whether a boot event log must explain the registers of the evidence.
+    pub boot_log: bool,
+    /// What may be loaded at run time; absent: nothing is asked. Where this stands, evidence must prove what was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_time: Option<RunTimeRequirement>,
+}
+
+/// What may be loaded at run time. What is in neither list is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RunTimeRequirement {
+    /// Digests of files, `<algorithm>:<hexadecimal>`; for a trust domain those of its RTMR3's events, SHA-384.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Keys (PEM, or certificates that hold them) whose IMA signatures over a file's digest are taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Whether files that changed while they were measured are passed over.
+    pub allow_violations: bool,
 }
 
 /// A TCB status that is taken though something newer or better is asked for.
