@@ -133,3 +133,29 @@ async fn the_run_time_log_begins_anew_with_each_link_and_each_refusal() {
     attestations(&agent, 3).await;
     assert_eq!(told.take(), ["forgotten", "evidence", "taken"]);
 }
+
+#[tokio::test]
+async fn a_run_time_log_is_sent_in_parts_and_begun_anew_once() {
+    let liar = Liar::new().await;
+    let told = Told::default();
+    let agent = liar.agent(told.clone());
+    let mut connection = liar.welcome(0).await;
+    let wants = |cause: &str| Problem::new(ProblemCode::AttestationRejected, "the log").with_cause(cause);
+    for cause in ["log.gap", "log.incomplete", "log.incomplete"] {
+        let (stream, _) = connection.evidence().await;
+        connection.respond(stream, wants(cause)).await;
+    }
+    connection.admit(INSTANCE, ENCLAVE, Some([1; 32])).await;
+    within(agent.wait_attested()).await.unwrap();
+    let steps = ["forgotten", "evidence", "forgotten", "evidence", "taken", "evidence", "taken", "evidence", "taken"];
+    assert_eq!(told.take(), steps);
+
+    // Who never has it from its start is told no more than twice, and keeps its standing until the deadline.
+    connection.push(push::Notice::Reattest(challenge())).await;
+    for _ in 0..2 {
+        let (stream, _) = connection.evidence().await;
+        connection.respond(stream, wants("log.gap")).await;
+    }
+    assert_eq!(problem(&agent).await.cause.as_deref(), Some("log.gap"));
+    assert_eq!(agent.status().state, AgentState::Attested);
+}
