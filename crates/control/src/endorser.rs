@@ -4,17 +4,18 @@
 //! fetches it; the agent asks again. Floors stand in the ledger, so that a folder or a mirror that was set back does not set
 //! the node back, over a restart neither.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burgrave_audit::{CollateralEvent, CollateralStep, Durability, Kind};
-use burgrave_collateral::{Event, Floors, Level, Listener, OfferError, Store};
+use burgrave_collateral::{Event, Floors, Level, Listener, OfferError, Store, Subject};
 use burgrave_types::api::{CollateralLevel, CollateralView};
-use burgrave_types::{EvidencePart, Problem, Timestamp};
+use burgrave_types::{EvidencePart, Problem, Standing, Tee, Timestamp};
 use burgrave_verifier::{Cause, Check, Endorsements, Expected, Input, Profile, Roots, Verification, verify};
 
 use crate::Control;
 use crate::commit::Change;
+use crate::live::InstanceEntry;
 use crate::records::CollateralFloorsRecord;
 
 /// Events that may wait to be told. What is beyond is counted.
@@ -104,9 +105,10 @@ impl Control {
     /// Tells what happened to collateral, and keeps the floors that rose on record.
     pub(crate) async fn tend_collateral(&self) -> Result<(), Problem> {
         let Waiting { events, lost } = self.endorser().inbox.take();
-        for event in events {
-            self.tell_of_collateral(&event);
+        for event in &events {
+            self.tell_of_collateral(event);
         }
+        self.judge_anew(&events.iter().flat_map(concerned).copied().collect());
         if lost > 0 {
             tracing::warn!(lost, "more happened to collateral than could be told");
         }
@@ -133,6 +135,20 @@ impl Control {
         written.await.map(drop)
     }
 
+    /// Asks the instances of these TEEs to attest again at once: what they were admitted by is not the newest any more.
+    fn judge_anew(&self, tees: &BTreeSet<Tee>) {
+        if tees.is_empty() {
+            return;
+        }
+        let (view, now) = (self.last_view(), self.now());
+        let rests_on = |entry: &&Arc<InstanceEntry>| tees.contains(&entry.record.claims.tee);
+        for entry in view.instances.values().filter(rests_on) {
+            if matches!(view.standing(entry, now), Standing::Fresh { .. }) {
+                self.ask_to_attest(entry);
+            }
+        }
+    }
+
     /// The vendors' collateral that this node holds or wants, for its status.
     pub(crate) fn collateral(&self, now: Timestamp) -> Vec<CollateralView> {
         self.endorser().store.status(now).into_iter().map(view).collect()
@@ -152,6 +168,16 @@ impl Control {
         if let Err(problem) = self.record(Kind::Collateral(event), Durability::Batched) {
             tracing::warn!(detail = problem.detail, "what happened to collateral could not be recorded");
         }
+    }
+}
+
+/// The TEEs whose evidence is judged by what an event says is new: their instances may be out of date by it, or revoked.
+fn concerned(event: &Event) -> &'static [Tee] {
+    let Event::Refreshed { subject, .. } = event else { return &[] };
+    match subject {
+        Subject::TcbInfo { .. } | Subject::QeIdentity { .. } => &[Tee::Tdx, Tee::Sgx, Tee::AzVtpm],
+        Subject::Crl { .. } => &[Tee::Tdx, Tee::Sgx, Tee::AzVtpm, Tee::Snp],
+        Subject::Vek { .. } | Subject::Authority { .. } => &[],
     }
 }
 
@@ -204,8 +230,8 @@ fn left_out(error: &OfferError) -> Check {
         passed: false,
         fatal: false,
         cause: Cause::CollateralValidity,
-        expected: "no collateral that is older than what this domain has seen".to_owned(),
-        found: error.to_string(),
+        expected: "no collateral that is older than what this domain has seen".into(),
+        found: error.to_string().into(),
         reference: "docs/collateral.md",
     }
 }

@@ -3,6 +3,7 @@
 use burgrave_attester::{Attester, AttesterError, BindingData};
 use burgrave_audit::{CollateralStep, Kind};
 use burgrave_collateral::{OfferError, Source, Want};
+use burgrave_control::Notice;
 use burgrave_types::api::CollateralLevel;
 use burgrave_types::{Clock, Evidence, EvidencePart, ProblemCode, Tee};
 
@@ -104,4 +105,18 @@ async fn what_evidence_brings_serves_others_once_its_instance_was_admitted_and_r
     let stranger = self::node().await;
     Agent::with(NAME, Machine(made.clone(), Some(made.clone()))).attest(&stranger).await.unwrap_err();
     assert!(stranger.collateral.status(stranger.clock.now()).is_empty());
+}
+
+#[tokio::test]
+async fn newer_collateral_has_those_who_rest_on_the_older_attest_again_at_once() {
+    let (node, made) = (registered().await, platform::td(4, 2));
+    let mut agent = Agent::with(NAME, Machine(made.clone(), Some(made.clone())));
+    agent.attest(&node).await.unwrap();
+    node.link(agent.id());
+    node.control.tick().await;
+    let asked = || node.notices(agent.id()).iter().filter(|one| matches!(one, Notice::Reattest { .. })).count();
+    let before = asked();
+    node.collateral.offer(&collateral(&numbered(&made, 19)), &Source::Operator, node.clock.now()).unwrap();
+    node.control.tick().await;
+    assert_eq!(asked(), before + 1);
 }
