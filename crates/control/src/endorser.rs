@@ -11,7 +11,7 @@ use burgrave_audit::{CollateralEvent, CollateralStep, Durability, Kind};
 use burgrave_collateral::{Event, Floors, Level, Listener, OfferError, Store, Subject};
 use burgrave_types::api::{CollateralLevel, CollateralView};
 use burgrave_types::{EvidencePart, Problem, Standing, Tee, Timestamp};
-use burgrave_verifier::{Cause, Check, Endorsements, Expected, Input, Profile, Roots, Verification, verify};
+use burgrave_verifier::{Cause, Check, Endorsements, Expected, Input, Profile, Roots, TpmTrust, Verification, verify};
 
 use crate::Control;
 use crate::commit::Change;
@@ -27,6 +27,7 @@ pub struct Endorser {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
     requires_snp_crl: bool,
+    requires_tpm_chain: bool,
 }
 
 impl Endorser {
@@ -34,13 +35,20 @@ impl Endorser {
     pub fn new(roots: Roots) -> Self {
         let inbox = Arc::new(Inbox::default());
         let store = Arc::new(Store::new(roots.clone(), Floors::default(), Arc::clone(&inbox) as _));
-        Self { roots, store, inbox, requires_snp_crl: false }
+        Self { roots, store, inbox, requires_snp_crl: false, requires_tpm_chain: false }
     }
 
     /// The same, but that evidence of SEV-SNP is refused where no revocation list of the vendor's is at hand.
     #[must_use]
     pub fn requiring_snp_crl(self) -> Self {
         Self { requires_snp_crl: true, ..self }
+    }
+
+    /// The same, but that a TPM which a registration lists must have a certificate of its maker's too: the list says whose it is,
+    /// the certificate that it is one.
+    #[must_use]
+    pub fn requiring_tpm_chain(self) -> Self {
+        Self { requires_tpm_chain: true, ..self }
     }
 
     /// The store, for whoever keeps it fresh.
@@ -58,6 +66,9 @@ impl Endorser {
         at: Timestamp,
     ) -> Verification {
         profile.snp.require_crl |= self.requires_snp_crl;
+        if self.requires_tpm_chain {
+            profile.tpm.trust = TpmTrust::Certificate;
+        }
         let supply = self.store.supply(part, at);
         let endorsements =
             Endorsements { ak_proof: own.ak_proof, platforms: own.platforms, ima: own.ima, ..supply.endorsements };

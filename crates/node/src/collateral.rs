@@ -13,10 +13,11 @@ use crate::config::CollateralConfig;
 use crate::files::DataDir;
 
 /// What evidence is judged with: `roots`, and a store of collateral. Where any source of collateral is configured, a revocation
-/// list of AMD's is demanded, unless the configuration says otherwise.
-pub(crate) fn endorser(config: &CollateralConfig, roots: Roots) -> Endorser {
+/// list of AMD's is demanded, unless the configuration says otherwise; where makers of TPMs are, their certificates.
+pub(crate) fn endorser(config: &CollateralConfig, roots: Roots, has_tpm_makers: bool) -> Endorser {
     let configured = !config.directories.is_empty() || config.kds_url.is_some();
     let endorser = Endorser::new(roots);
+    let endorser = if has_tpm_makers { endorser.requiring_tpm_chain() } else { endorser };
     if config.require_snp_crl.unwrap_or(configured) { endorser.requiring_snp_crl() } else { endorser }
 }
 

@@ -93,8 +93,8 @@ pub struct RestConfig {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttestationConfig {
-    /// Certificates (PEM or DER) of the makers of TPMs whose endorsement keys are taken. A registration that lists
-    /// endorsement key digests needs none.
+    /// Certificates (PEM or DER) of the makers of TPMs. Where any are given, each TPM must have a certificate that leads to one
+    /// of them, beside being listed in the registration.
     #[serde(default)]
     pub tpm_roots: Vec<PathBuf>,
 }

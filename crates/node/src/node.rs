@@ -215,7 +215,11 @@ async fn parts(
         audit: Arc::new(audit),
         clock,
         random,
-        endorser: collateral::endorser(&config.collateral, roots(&config.attestation.tpm_roots)?),
+        endorser: collateral::endorser(
+            &config.collateral,
+            roots(&config.attestation.tpm_roots)?,
+            !config.attestation.tpm_roots.is_empty(),
+        ),
     })
 }
 

@@ -145,6 +145,7 @@ pub(crate) struct Node {
     pub(crate) store: Arc<HeldStore>,
     pub(crate) collateral: Arc<burgrave_collateral::Store>,
     roots: Roots,
+    tpm_chain: bool,
 }
 
 fn unlock() -> Unlock {
@@ -162,6 +163,15 @@ impl Node {
 
     /// A node that begins at that time and trusts these roots.
     pub(crate) async fn with(class: DomainClass, at: Timestamp, roots: Roots) -> Self {
+        Self::made(class, at, roots, false).await
+    }
+
+    /// A node that also demands certificates of TPMs.
+    pub(crate) async fn with_tpm_makers(at: Timestamp, roots: Roots) -> Self {
+        Self::made(DomainClass::Production, at, roots, true).await
+    }
+
+    async fn made(class: DomainClass, at: Timestamp, roots: Roots, tpm_chain: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock(AtomicI64::new(at.unix_millis())));
         let cost = Argon2Cost::reduced(64, 1);
@@ -174,14 +184,14 @@ impl Node {
         let ledger = Ledger::create(store.clone(), Arc::clone(&keyring), genesis, clock.clone(), random);
         let ledger = Arc::new(ledger.await.unwrap());
         let (audit, links) = (Arc::new(Audit::default()), Arc::new(Links::default()));
-        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
+        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots, tpm_chain)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots }
+        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots, tpm_chain }
     }
 
     /// The same node after its process ended and began anew.
     pub(crate) async fn restart(self) -> Self {
-        let Self { folder, clock, audit, trust, control, ledger, store, roots, .. } = self;
+        let Self { folder, clock, audit, trust, control, ledger, store, roots, tpm_chain, .. } = self;
         drop((control, store));
         let mut ledger = ledger;
         loop {
@@ -197,9 +207,9 @@ impl Node {
         let keyring = Arc::new(Keyring::open(Token::from(token), unsealed.wrapped_keys()).await.unwrap());
         let ledger = Ledger::open(unsealed, Arc::clone(&keyring), clock.clone(), Arc::new(SystemRandom)).await.unwrap();
         let (ledger, links) = (Arc::new(ledger), Arc::new(Links::default()));
-        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots)).await;
+        let (control, collateral) = start(&ledger, keyring, &trust, &audit, (&clock, &roots, tpm_chain)).await;
         control.set_links(links.clone());
-        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots }
+        Self { folder, clock, audit, links, trust, control, ledger, store, collateral, roots, tpm_chain }
     }
 
     pub(crate) fn advance(&self, duration: Duration) {
@@ -294,9 +304,10 @@ async fn start(
     keyring: Arc<Keyring>,
     trust: &DomainTrust,
     audit: &Arc<Audit>,
-    (clock, roots): (&Arc<ManualClock>, &Roots),
+    (clock, roots, tpm_chain): (&Arc<ManualClock>, &Roots, bool),
 ) -> (Arc<Control>, Arc<burgrave_collateral::Store>) {
     let endorser = Endorser::new(roots.clone());
+    let endorser = if tpm_chain { endorser.requiring_tpm_chain() } else { endorser };
     let collateral = Arc::clone(endorser.store());
     let parts = Parts {
         node: NodeId::from_bytes([1; 16]),

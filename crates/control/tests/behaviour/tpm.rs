@@ -8,7 +8,8 @@ use burgrave_attester::swtpm::Swtpm;
 use burgrave_audit::{Kind, Outcome};
 use burgrave_control::{AttestStep, EnclaveChange, NewEnclave, NewRelease};
 use burgrave_types::claims::{HexBytes, ReferenceValue};
-use burgrave_types::{DomainClass, KeyIdentity, ProblemCode, Tee};
+use burgrave_types::{Clock, DomainClass, KeyIdentity, ProblemCode, SystemClock, Tee};
+use burgrave_verifier::Roots;
 use burgrave_verifier::tpm::ek_digest;
 
 use crate::agent::Agent;
@@ -207,4 +208,29 @@ async fn a_tpm_that_is_struck_off_the_list_while_it_proves_its_key_is_not_let_in
     node.control.update_enclave(&root(), &enclave.name, Some(enclave.revision), others).await.unwrap();
     let refused = node.control.activate(&step.ticket, secret.expose(), &agent.link()).await.unwrap_err();
     assert_eq!(refused.cause.as_deref(), Some("platform.unlisted"));
+}
+
+#[tokio::test]
+async fn where_makers_are_configured_a_listed_tpm_needs_a_certificate_that_leads_to_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(bare) = start(&folder.path().join("bare")) else { return };
+    let (certified, strange) = (folder.path().join("certified"), folder.path().join("strange"));
+    let Ok((root, issuer)) = Swtpm::manufacture(&certified) else {
+        eprintln!("skipped: `swtpm_setup` is not installed (apt-get install swtpm-tools)");
+        return;
+    };
+    Swtpm::manufacture(&strange).unwrap();
+    let roots = Roots::vendor().with([root, issuer].map(|path| std::fs::read(path).unwrap())).unwrap();
+    let node = Node::with_tpm_makers(SystemClock.now(), roots).await;
+    for (folder, cause) in
+        [(None, Some("chain.untrusted")), (Some(&strange), Some("chain.signature")), (Some(&certified), None)]
+    {
+        let tpm = folder.map(|folder| Swtpm::start(folder).unwrap());
+        let tpm = tpm.as_ref().unwrap_or(&bare);
+        let name = format!("boot/m{}", tpm.pid());
+        let new = NewEnclave { name: name.parse().unwrap(), ..registration(&mut attester(tpm)) };
+        node.control.create_enclave(&crate::node::root(), new).await.unwrap();
+        let outcome = Agent::with(&name, attester(tpm)).attest(&node).await;
+        assert_eq!(outcome.err().and_then(|problem| problem.cause).as_deref(), cause, "{folder:?}");
+    }
 }
