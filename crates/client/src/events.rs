@@ -97,6 +97,24 @@ impl Lines {
     }
 }
 
+/// Reads bytes as a stream, whole and in pieces as long as the first byte says, for the fuzzer; returns how many events there
+/// are that can be read.
+pub(crate) fn read_cut(bytes: &[u8]) -> usize {
+    let Some((length, bytes)) = bytes.split_first().filter(|(_, bytes)| bytes.len() <= MAX_EVENT) else { return 0 };
+    let read = |length: usize| {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for piece in bytes.chunks(length.max(1)) {
+            if lines.feed(piece).is_ok() {
+                seen.extend(std::iter::from_fn(|| lines.event()));
+            }
+        }
+        seen
+    };
+    let seen = read(MAX_EVENT);
+    assert_eq!(read(usize::from(*length)), seen, "events depend on how the stream was cut");
+    seen.iter().filter(|(_, data)| serde_json::from_str::<Event>(data).is_ok()).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

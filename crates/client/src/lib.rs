@@ -37,6 +37,20 @@ mod events;
 mod routes;
 mod server;
 
+/// Decoders, as functions that a fuzzer can call.
+pub mod fuzz {
+    /// Reads `bytes` as the answer of each route; returns as how many of them they pass.
+    pub fn answer(bytes: &[u8]) -> usize {
+        crate::routes::read_as_each_answer(bytes)
+    }
+
+    /// Reads `bytes` as a stream of events, whole and cut in pieces as their first byte says: it must be the same events.
+    /// Returns how many of them there are that can be read.
+    pub fn events(bytes: &[u8]) -> usize {
+        crate::events::read_cut(bytes)
+    }
+}
+
 pub use contexts::{Context, Contexts};
 pub use credential::Credential;
 pub use events::Events;

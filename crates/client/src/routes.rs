@@ -321,6 +321,35 @@ fn query(narrow: &[(&str, Option<&str>)], page: &Page) -> String {
     query
 }
 
+/// Reads bytes as the answer of each route, for the fuzzer; returns as how many they pass.
+pub(crate) fn read_as_each_answer(bytes: &[u8]) -> usize {
+    fn reads<T: DeserializeOwned>(bytes: &[u8]) -> bool {
+        serde_json::from_slice::<T>(bytes).inspect_err(|error| drop(error.to_string())).is_ok()
+    }
+    let kinds = [
+        reads::<Problem>,
+        reads::<DomainInfo>,
+        reads::<KeySet>,
+        reads::<Status>,
+        reads::<Paged<EnclaveView>>,
+        reads::<EnclaveView>,
+        reads::<Revoked>,
+        reads::<Paged<InstanceView>>,
+        reads::<InstanceView>,
+        reads::<Paged<PolicyView>>,
+        reads::<PolicyView>,
+        reads::<Paged<KeyView>>,
+        reads::<KeyView>,
+        reads::<Vec<KeyVersionView>>,
+        reads::<Paged<ChannelView>>,
+        reads::<Vec<DecisionView>>,
+        reads::<Why>,
+        reads::<Can>,
+        reads::<serde_json::Value>,
+    ];
+    kinds.into_iter().filter(|reads| reads(bytes)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

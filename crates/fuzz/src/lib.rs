@@ -12,6 +12,8 @@
     allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail loudly")
 )]
 
+mod bodies;
+mod domain;
 mod mutate;
 mod seeds;
 mod targets;

@@ -9,6 +9,8 @@ use burgrave_types::encoding::Encoder;
 use burgrave_types::{Evidence, EvidencePart};
 use serde_json::Value;
 
+use crate::{bodies, domain};
+
 /// Makes the seeds of a target.
 pub(crate) type Seeds = fn() -> Result<Vec<Vec<u8>>>;
 
@@ -202,6 +204,94 @@ pub(crate) fn changes() -> Result<Vec<Vec<u8>>> {
     Ok(vec![Change::encode_all(&changes)])
 }
 
+/// The reference file of a configuration, as it is and with every option set.
+pub(crate) fn config(name: &str) -> Result<Vec<Vec<u8>>> {
+    let reference = read(&crates().join("../docs").join(name))?;
+    let text = String::from_utf8(reference.clone())?;
+    // `number` is another way to open the token than the one that the file shows.
+    let option = |text: &str| {
+        let (key, _) = text.split_once(" = ").unwrap_or((text, ""));
+        (text != key && !key.contains(' ') && key != "number") || text.starts_with("[[")
+    };
+    let set = text.lines().map(|line| line.strip_prefix("# ").filter(|text| option(text)).unwrap_or(line));
+    let set: Vec<&str> = set.collect();
+    Ok(vec![reference, set.join("\n").into_bytes()])
+}
+
+/// Collateral of all vendors, as files and services give it.
+pub(crate) fn collateral() -> Result<Vec<Vec<u8>>> {
+    let mut found = endorsements()?;
+    found.extend(evidence("", &["collateral.json"])?);
+    for members in evidence("", &["collateral.json"])? {
+        let members: Value = serde_json::from_slice(&members)?;
+        let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        for (kind, member) in [("tcbInfo", "tcb_info"), ("enclaveIdentity", "qe_identity")] {
+            let signature = text(&format!("{member}_signature"));
+            found.push(format!(r#"{{"{kind}":{},"signature":"{signature}"}}"#, text(member)).into_bytes());
+        }
+    }
+    Ok(found)
+}
+
+/// Certificates of every profile, and the CA's.
+pub(crate) fn certificates() -> Result<Vec<Vec<u8>>> {
+    Ok(domain::LEAVES.into_iter().chain([domain::CA]).map(<[u8]>::to_vec).collect())
+}
+
+/// A token, its header and its payload.
+pub(crate) fn tokens() -> Result<Vec<Vec<u8>>> {
+    let mut found = vec![domain::TOKEN.as_bytes().to_vec()];
+    for part in domain::TOKEN.split('.').take(2) {
+        found.push(data_encoding::BASE64URL_NOPAD.decode(part.as_bytes())?);
+    }
+    Ok(found)
+}
+
+/// Policies in Cedar: the standing ones, the canonical forms of rules, and what rules cannot say.
+pub(crate) fn policies() -> Result<Vec<Vec<u8>>> {
+    let texts = [
+        r#"forbid (principal is Burgrave::Candidate, action == Burgrave::Action::"attest", resource)
+           when { principal.att has platform && principal.att.platform == "00ff" };"#,
+        r#"permit (principal in Burgrave::Enclave::"payments/api", action in Burgrave::Action::"communicate",
+             resource == Burgrave::Channel::"payments/ledger/default")
+           when { if context.attAgeSecs < 600 then context.peer in Burgrave::Enclave::"payments/ledger" else false };"#,
+        r#"permit (principal, action == Burgrave::Action::"receive", resource) unless { !(principal in resource.owner) };"#,
+    ];
+    let rules = rules()?.into_iter().filter_map(|rule| String::from_utf8(rule).ok()).filter_map(|rule| {
+        Some(burgrave_policy::SimpleRule::parse(burgrave_policy::RuleEffect::Allow, &rule).ok()?.to_cedar())
+    });
+    let standing = burgrave_policy::STANDING.into_iter().map(|(_, text)| text.to_owned());
+    Ok(standing.chain(rules).chain(texts.map(str::to_owned)).map(String::into_bytes).collect())
+}
+
+/// Answers of a node's REST routes.
+pub(crate) fn answers() -> Result<Vec<Vec<u8>>> {
+    let texts = [
+        r#"{"code":"request.invalid","detail":"`x` is no name","errors":[{"at":"/name","reason":"no name"}]}"#,
+        r#"{"items":[{"id":"policy_aaaaaaaaaaaaaaaaaaaaaaaaaa","name":"callers","text":"permit(principal, action, resource);",
+            "description":"","guard":false,"changed_by":"root","changed":"2026-03-01T00:00:00Z","revision":7}],"revision":9}"#,
+        r#"{"revision":7,"instances":["inst_aaaaaaaaaaaaaaaaaaaaaaaaaa"],"channels":[],"rotated":[],"barred_platforms":["00ff"],
+            "residual":[{"resource":"keyspace/payments/storage","versions":[1],"held_by":[]}],"advice":[]}"#,
+        r#"{"trust_domain":"example.org","class":"dev","genesis_hash":"0000000000000000000000000000000000000000000000000000000000000000",
+            "genesis":"00","ca":"00"}"#,
+        "[]",
+        "null",
+    ];
+    let texts = texts.map(|text| text.as_bytes().to_vec());
+    Ok(texts.into_iter().chain([domain::KEYS.to_vec()]).collect())
+}
+
+/// A stream of events; the first byte tells the body how to cut it.
+pub(crate) fn events() -> Result<Vec<Vec<u8>>> {
+    let event = r#"{"at":"2026-03-01T00:00:00Z","revision":7,"kind":"channel.cut","subject":"payments/api","detail":"revoked"}"#;
+    Ok(vec![format!("\u{3}: hello\n\nid: 7\ndata: {event}\n\nid: 8\ndata: {{\ndata: }}\n\n").into_bytes()])
+}
+
+/// Sealed messages.
+pub(crate) fn sealed() -> Result<Vec<Vec<u8>>> {
+    Ok(bodies::sealed_messages()?.into())
+}
+
 /// The folder of the workspace's crates.
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -236,6 +326,17 @@ mod tests {
             burgrave_policy::SimpleRule::parse(burgrave_policy::RuleEffect::Allow, text).is_ok()
         });
         assert!(read.count() >= 3);
+        assert!(answers().unwrap().iter().all(|answer| burgrave_client::fuzz::answer(answer) > 0));
+        assert_eq!(burgrave_client::fuzz::events(&events().unwrap()[0]), 1);
+        for seed in config("agent.toml").unwrap() {
+            burgrave_agent::local::FileConfig::parse(std::str::from_utf8(&seed).unwrap()).unwrap();
+        }
+        for seed in config("node.toml").unwrap() {
+            burgrave_node::NodeConfig::parse(std::str::from_utf8(&seed).unwrap()).unwrap();
+        }
+        for seed in policies().unwrap() {
+            burgrave_policy::validate(std::str::from_utf8(&seed).unwrap(), &burgrave_policy::Tier::Domain).unwrap();
+        }
         assert_eq!(burgrave_verifier::eventlog::fuzz_decode(&event_log().unwrap()[0]), 1);
         assert_eq!(burgrave_verifier::ima::fuzz_decode(&run_time_log().unwrap()[1]), 3);
     }

@@ -1,6 +1,7 @@
 //! The table.
 
 use crate::seeds::{self, Seeds};
+use crate::{bodies, domain};
 
 /// A decoder under test.
 #[derive(Clone, Copy, Debug)]
@@ -37,84 +38,45 @@ macro_rules! targets {
 }
 
 targets! {
+    "agent-config" bodies::agent_config, || seeds::config("agent.toml");
     "attester-metadata" burgrave_attester::fuzz_metadata_answer, seeds::http;
     "attester-nsm" burgrave_attester::nsm::fuzz_response, || seeds::evidence("nitro", &["document.cose"]);
     "attester-run-time-log" burgrave_attester::fuzz_run_time_log, seeds::run_time_log;
     "attester-sev-guest" burgrave_attester::sev_guest::fuzz_response, || seeds::evidence("snp", &["report.bin"]);
     "attester-snp-certificates" burgrave_attester::fuzz_certificate_table, || seeds::evidence("snp", &["vek.der"]);
     "attester-tpm" burgrave_attester::tpm::fuzz_response, || seeds::evidence("tpm", &["quote.msg", "quote.sig", "ak.pub"]);
-    "channel-grant" grant, seeds::grant;
+    "channel-grant" bodies::grant, seeds::grant;
+    "channel-signed-grant" bodies::signed_grant, || Ok(vec![domain::GRANT.to_vec()]);
+    "client-answer" burgrave_client::fuzz::answer, seeds::answers;
+    "client-events" burgrave_client::fuzz::events, seeds::events;
+    "collateral-offer" bodies::collateral, seeds::collateral;
     "control-record" burgrave_control::fuzz::record, seeds::json;
     "edge-body" burgrave_edge::rest::fuzz::body, seeds::json;
-    "hsm-token-file" token_file, seeds::token_file;
-    "identity-trust" trust, seeds::trust;
+    "hsm-token-file" bodies::token_file, seeds::token_file;
+    "identity-certificate" bodies::certificate, seeds::certificates;
+    "identity-jwk" bodies::key_set, || Ok(vec![domain::KEYS.to_vec()]);
+    "identity-jws" bodies::token, seeds::tokens;
+    "identity-trust" bodies::trust, seeds::trust;
     "keyring-wrapped-keys" burgrave_keyring::fuzz::wrapped_keys, seeds::wrapped_keys;
     "ledger-link" burgrave_ledger::fuzz::link, seeds::link;
     "ledger-record" burgrave_ledger::fuzz::record, seeds::record;
-    "policy-rule" rule, seeds::rules;
+    "node-config" bodies::node_config, || seeds::config("node.toml");
+    "policy-cedar" bodies::policy, seeds::policies;
+    "policy-rule" bodies::rule, seeds::rules;
     "protocol-connection" burgrave_protocol::fuzz::connection, || seeds::members("protocol/testdata/frames.json", "frame");
     "protocol-message" burgrave_protocol::fuzz::message, || seeds::members("protocol/testdata/frames.json", "payload");
-    "seal-envelope" envelope, || seeds::members("seal/testdata/envelope.json", "envelope");
-    "store-changes" changes, seeds::changes;
+    "seal-envelope" bodies::envelope, || seeds::members("seal/testdata/envelope.json", "envelope");
+    "seal-hpke" bodies::sealed, seeds::sealed;
+    "store-changes" bodies::changes, seeds::changes;
     "verifier-azure" burgrave_verifier::azure::fuzz_decode, || seeds::evidence("az-vtpm", &["hcl-report-snp.bin", "hcl-report-tdx.bin"]);
     "verifier-cca" burgrave_verifier::cca::fuzz_decode, || seeds::evidence("cca", &["token.cbor", "trust-anchor.json"]);
     "verifier-dcap" burgrave_verifier::dcap::fuzz_decode, seeds::dcap;
-    "verifier-endorsement" endorsement, seeds::endorsements;
+    "verifier-endorsement" bodies::endorsement, seeds::endorsements;
     "verifier-event-log" burgrave_verifier::eventlog::fuzz_decode, seeds::event_log;
-    "verifier-evidence" verify, seeds::whole_evidence;
+    "verifier-evidence" bodies::verify, seeds::whole_evidence;
     "verifier-ima" burgrave_verifier::ima::fuzz_decode, seeds::run_time_log;
     "verifier-nitro" burgrave_verifier::nitro::fuzz_decode, || seeds::evidence("nitro", &["document.cose"]);
     "verifier-nvidia" burgrave_verifier::nvidia::fuzz_decode, || seeds::evidence("nvidia-gpu", &["report.bin"]);
-}
-
-/// Evidence of any TEE, without a trust anchor: none may be accepted.
-fn verify(bytes: &[u8]) {
-    assert!(!burgrave_verifier::fuzz_verify(bytes), "evidence was accepted under no trust anchor at all");
-}
-
-fn endorsement(bytes: &[u8]) {
-    let _ = burgrave_verifier::Endorsements::default().add(bytes);
-}
-
-/// As the bytes are, and with the checksum that a whole file ends with, which no mutation would find.
-fn token_file(bytes: &[u8]) {
-    use burgrave_types::encoding::Encoder;
-    burgrave_hsm::fuzz::token_file(bytes);
-    let checksum = Encoder::new().bytes(&burgrave_seal::sha256(bytes)).finish();
-    burgrave_hsm::fuzz::token_file(&[bytes, &checksum].concat());
-}
-
-/// What is read must be written as it was.
-fn grant(bytes: &[u8]) {
-    if let Ok(grant) = burgrave_channel::ChannelGrant::decode(bytes) {
-        assert_eq!(grant.encode(), bytes, "a grant has two encodings");
-    }
-}
-
-/// As [`grant`].
-fn trust(bytes: &[u8]) {
-    if let Ok(genesis) = burgrave_identity::Genesis::decode(bytes) {
-        assert_eq!(genesis.encode(), bytes, "a genesis record has two encodings");
-    }
-    if let Ok(chain) = burgrave_identity::TrustChain::decode(bytes) {
-        assert_eq!(chain.encode(), bytes, "a trust chain has two encodings");
-    }
-}
-
-/// As [`grant`].
-fn changes(bytes: &[u8]) {
-    if let Ok(changes) = burgrave_store::Change::decode_all(bytes) {
-        assert_eq!(burgrave_store::Change::encode_all(&changes), bytes, "changes have two encodings");
-    }
-}
-
-fn envelope(bytes: &[u8]) {
-    let _ = burgrave_seal::envelope::Envelope::parse(bytes);
-}
-
-fn rule(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let _ = burgrave_policy::SimpleRule::parse(burgrave_policy::RuleEffect::Allow, text);
 }
 
 #[cfg(test)]
