@@ -1,6 +1,6 @@
 //! A node from its parts: opens token, store and ledger, starts the services, serves the edges, stops in order.
 //!
-//! [`init`] makes a trust domain in an empty folder; [`Node::start`] serves it. Everything that decides is below
+//! [`init()`] makes a trust domain in an empty folder; [`Node::start`] serves it. Everything that decides is below
 //! (`burgrave-control`) and everything that listens beside (`burgrave-edge`); here is only who is given what, and in
 //! which order things start and stop.
 //!

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ParseError;
@@ -11,6 +13,9 @@ use crate::ParseError;
 /// A wall-clock instant in UTC, in whole milliseconds since 1970-01-01T00:00:00Z. Its text form is RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
+
+/// 1970-01-01T00:00:00Z.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 impl Timestamp {
     /// The instant `millis` milliseconds after the Unix epoch.
@@ -59,7 +64,12 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(instant) => write!(f, "{instant}"),
-            Err(_) => write!(f, "{} ms", self.0),
+            // The last day of the year 9999 is no instant of `jiff`'s, and the end of certificates that do not end (RFC 5280,
+            // section 4.1.2.5).
+            Err(_) => match EPOCH.checked_add(SignedDuration::from_millis(self.0)) {
+                Ok(civil) => write!(f, "{civil}Z"),
+                Err(_) => write!(f, "{} ms", self.0),
+            },
         }
     }
 }
@@ -74,9 +84,15 @@ impl FromStr for Timestamp {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.parse::<jiff::Timestamp>()
-            .map(|instant| Self(instant.as_millisecond()))
-            .map_err(|_| ParseError::new("time", text, "expected RFC 3339, e.g. `2026-03-01T00:00:00Z`"))
+        let error = || ParseError::new("time", text, "expected RFC 3339, e.g. `2026-03-01T00:00:00Z`");
+        if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(instant.as_millisecond()));
+        }
+        if let Some(millis) = text.strip_suffix(" ms") {
+            return millis.parse().map(Self).map_err(|_| error());
+        }
+        let civil: DateTime = text.strip_suffix('Z').and_then(|civil| civil.parse().ok()).ok_or_else(error)?;
+        i64::try_from(civil.duration_since(EPOCH).as_millis()).map(Self).map_err(|_| error())
     }
 }
 
@@ -137,6 +153,19 @@ mod tests {
         let time: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         assert_eq!(time.unix_secs(), 1_772_323_200);
         assert_eq!(time.to_string(), "2026-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn the_end_of_certificates_that_do_not_end_is_a_time_like_any_other() {
+        let never = Timestamp::from_unix_secs(253_402_300_799);
+        assert_eq!(never.to_string(), "9999-12-31T23:59:59Z");
+        for millis in [253_402_300_799_000, 253_402_214_400_001, 0, -1, i64::MAX, i64::MIN] {
+            let time = Timestamp::from_unix_millis(millis);
+            assert_eq!(time.to_string().parse(), Ok(time), "{time}");
+        }
+        for wrong in ["", "Z", "2026-03-01", "2026-03-01T00:00:00", "10000-01-01T00:00:00Z", "x ms"] {
+            assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,13 +20,13 @@ pub(crate) enum Command {
         /// Its id
         id: PolicyId,
     },
-    /// Allow something in one line: WHO OPERATIONS ON [CONDITIONS]
+    /// Allow something in one line: `WHO OPERATIONS ON [CONDITIONS]`
     ///
     /// burgrave policy allow payments/api encrypt,decrypt key/payments/pii max-age=1h
     /// burgrave policy allow payments/api send payments/ledger
     #[command(verbatim_doc_comment)]
     Allow(Rule),
-    /// Forbid something in one line, whatever allows it: WHO OPERATIONS ON [CONDITIONS]
+    /// Forbid something in one line, whatever allows it: `WHO OPERATIONS ON [CONDITIONS]`
     ///
     /// burgrave policy forbid hr/* decrypt key/hr/salaries tee=tpm
     #[command(verbatim_doc_comment)]

@@ -231,6 +231,7 @@ async fn where_makers_are_configured_a_listed_tpm_needs_a_certificate_that_leads
         let new = NewEnclave { name: name.parse().unwrap(), ..registration(&mut attester(tpm)) };
         node.control.create_enclave(&crate::node::root(), new).await.unwrap();
         let outcome = Agent::with(&name, attester(tpm)).attest(&node).await;
-        assert_eq!(outcome.err().and_then(|problem| problem.cause).as_deref(), cause, "{folder:?}");
+        let problem = outcome.err();
+        assert_eq!(problem.as_ref().and_then(|problem| problem.cause.as_deref()), cause, "{folder:?}: {problem:?}");
     }
 }
