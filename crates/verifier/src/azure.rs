@@ -6,7 +6,7 @@
 //! paravisor (HCL) makes vTPM and runtime data; it is part of what the hardware measured.
 //!
 //! All of this says that *a* paravisor vouches for the vTPM; that it is Azure's the launch measurement says, or its signer
-//! (the ID key digest of an SEV-SNP report). A reference value that names neither matches nothing ([`crate::appraise`]).
+//! (the ID key digest of an SEV-SNP report). A reference value that names neither matches nothing ([`crate::appraise()`]).
 //! Only the paravisor runs at VMPL 0; whatever the profile takes elsewhere, a report of another level is no paravisor's.
 //!
 //! Layout: Microsoft, *Azure confidential VM guest attestation: report format* (HCL report in the vTPM's NV index 0x01400001);

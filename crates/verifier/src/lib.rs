@@ -2,7 +2,7 @@
 //!
 //! [`verify`] takes the bytes of one part of evidence, what endorses them, what is trusted and the time, and says whether
 //! the evidence is authentic, whether the profile takes it, what it claims, how long that may be relied on, and how each
-//! check came out. [`appraise`] then finds the release whose reference value the claims match, or says what differed in the
+//! check came out. [`appraise()`] then finds the release whose reference value the claims match, or says what differed in the
 //! nearest one ([`Appraisal::explained`]: in which event, and which other release is so), and [`attestation_result`] writes the answer down as an EAR. There is a
 //! module per TEE.
 //!

@@ -9,11 +9,11 @@
 //! A GPU is a part beside a CPU's TEE: its nonce, 32 bytes in the request, is what binds it. Which measurements are good the
 //! registration's reference values say, by register: `measurement1` is SPDM index 1.
 
+mod chain;
 mod report;
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, EvidencePart, Tee};
 use const_oid::ObjectIdentifier;
@@ -23,14 +23,16 @@ use serde_json::{Value, json};
 
 use crate::check::{Checks, Stop};
 use crate::path::{self, Rules};
+use crate::text::hex_text;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsement, Endorsements, Input, Raw, policy};
+use crate::{Cause, Endorsements, Input, Raw, policy};
+use chain::Chain;
+pub(crate) use chain::KnownChains;
 use report::{LONGEST, NoReport, Report, SIGNATURE};
 
 const REPORT: &str = "report.bin";
-const CHAIN_ITEM: &str = "chain.pem";
 const SPDM: &str = "DMTF DSP0274 1.1, GET_MEASUREMENTS and MEASUREMENTS";
 const CHAIN: Rules = Rules {
     vendor: Vendor::Nvidia,
@@ -71,7 +73,7 @@ struct FirmwareId<'a> {
 /// Decodes without judging.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let report = read_report(part, &mut findings.checks)?;
-    let chain = read_chain(part, &Endorsements::default());
+    let chain = Chain::read(part, &Endorsements::default());
     findings.raw = raw(&report).into();
     findings.claims = Some(claims(&report, &chain));
     Ok(())
@@ -80,7 +82,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
 /// Verifies a report.
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let report = read_report(input.part, &mut findings.checks)?;
-    let chain = read_chain(input.part, input.endorsements);
+    let (chain, new) = input.roots.known_chains().read(input.part, input.endorsements);
     let claims = claims(&report, &chain);
     policy::judge(input.profile, &claims, &mut findings.checks);
     let bytes = input.part.item(REPORT).unwrap_or_default().to_vec();
@@ -90,21 +92,20 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         findings.checks.fatal(
             ("nvidia.nonce", cause, "DMTF DSP0274 1.1, GET_MEASUREMENTS (nonce)"),
             report.nonce == bytes,
-            hex::encode(bytes),
-            hex::encode(report.nonce),
+            hex_text(bytes),
+            hex_text(report.nonce),
         );
     }
-    let Some(leaf) = chain.last() else {
+    if chain.ders.is_empty() {
         let rule = ("nvidia.chain", Cause::ChainUntrusted, CHAIN.reference);
         return Err(findings.checks.stop(rule, "the GPU's certificate chain, leaf first, in `chain.pem`", "none"));
-    };
-    let mut ders: Vec<_> = chain.iter().map(Certificate::der).collect();
+    }
     // A chain may come without its root, which the roots then give.
     let above = chain
-        .first()
-        .filter(|first| !first.is_issued_by_name_of(first))
+        .beneath_root
+        .as_ref()
         .and_then(|first| input.roots.anchors_of(Vendor::Nvidia).find(|anchor| first.is_issued_by_name_of(anchor)));
-    ders.splice(0..0, above.map(Certificate::der));
+    let ders: Vec<_> = above.map(Certificate::der).into_iter().chain(chain.ders.iter().map(Vec::as_slice)).collect();
     let path = path::verify(&ders, &CHAIN, input, findings)?;
     findings.checks.need_that(
         ("nvidia.signature", Cause::SignatureInvalid, "DMTF DSP0274 1.1, MEASUREMENTS (signature)"),
@@ -112,7 +113,11 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         "an ECDSA P-384 signature of the certificate's key over request and response",
         "a signature that does not verify",
     )?;
-    firmware(&report, leaf, &mut findings.checks)
+    firmware(&report, &chain, &mut findings.checks)?;
+    if let (Some(label), None) = (new, findings.checks.first_cause()) {
+        input.roots.known_chains().remember(label, chain);
+    }
+    Ok(())
 }
 
 /// Whether bytes begin as a report.
@@ -165,45 +170,25 @@ fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report
     })
 }
 
-/// The certificates, root first: those of `chain.pem`, else of the first endorsement or item that has several.
-fn read_chain(part: &EvidencePart, endorsements: &Endorsements) -> Vec<Certificate> {
-    let certificates = |bytes: &[u8]| match Endorsement::read(bytes) {
-        Endorsement::Certificates(certificates) => Some(certificates),
-        _ => None,
-    };
-    let several = || part.items.values().filter_map(|bytes| certificates(bytes)).find(|found| found.len() > 1);
-    let found = match part.item(CHAIN_ITEM) {
-        Some(bytes) => certificates(bytes),
-        None => several(),
-    };
-    let mut chain = found.unwrap_or_else(|| endorsements.certificates.clone());
-    chain.reverse();
-    chain
-}
-
 /// The leaf was made for the firmware that the report names.
-fn firmware(report: &Report<'_>, leaf: &Certificate, checks: &mut Checks) -> Result<(), Stop> {
+fn firmware(report: &Report<'_>, chain: &Chain, checks: &mut Checks) -> Result<(), Stop> {
     let Some(reported) = report.opaque.get(&field::FIRMWARE_ID) else { return Ok(()) };
-    let certified = leaf.extension(COMPOSITE_DEVICE_ID).and_then(|der| CompositeDeviceId::from_der(der).ok());
-    let certified = certified.map(|id| id.firmware.digest.as_bytes());
+    let certified = chain.firmware.as_deref();
     checks.need(
         ("nvidia.firmware", Cause::CertificateExtension, "TCG DICE, CompositeDeviceID; NVIDIA opaque data, FWID"),
         certified == Some(reported),
-        format_args!("a certificate for firmware {}", hex::encode(reported)),
-        certified.map_or_else(|| "one that names no firmware".to_owned(), hex::encode),
+        format_args!("a certificate for firmware {}", hex_text(reported)),
+        certified.map_or_else(|| "one that names no firmware".to_owned(), hex_text),
     )
 }
 
-fn claims(report: &Report<'_>, chain: &[Certificate]) -> Claims {
+fn claims(report: &Report<'_>, chain: &Chain) -> Claims {
     let chip = text(report, field::CHIP).filter(|chip| !chip.is_empty());
-    // The key above the firmware's is the chip's own, and stays when the firmware changes.
-    let chip_key = chain.iter().rev().nth(1).map(|authority| digest(&SHA256, authority.key()).as_ref().into());
-    let named = chain.last().and_then(Certificate::common_name);
     let values = report.measurements.iter();
     Claims {
         tee: Tee::NvidiaGpu,
-        product: chip.or_else(|| named?.split(' ').next().map(str::to_owned)),
-        platform_id: chip_key,
+        product: chip.or_else(|| chain.name.as_ref()?.split(' ').next().map(str::to_owned)),
+        platform_id: chain.chip_key.clone(),
         tcb: TcbClaims::new(TcbStatus::VendorManaged),
         debug: None,
         migratable: None,
@@ -224,16 +209,16 @@ fn raw(report: &Report<'_>) -> Value {
     let measurements = report
         .measurements
         .iter()
-        .map(|(index, one)| (index.to_string(), json!({ "type": one.kind, "value": hex::encode(one.value) })));
-    let opaque = report.opaque.iter().map(|(kind, value)| (kind.to_string(), json!(hex::encode(value))));
+        .map(|(index, one)| (index.to_string(), json!({ "type": one.kind, "value": hex_text(one.value) })));
+    let opaque = report.opaque.iter().map(|(kind, value)| (kind.to_string(), json!(hex_text(value))));
     json!({
-        "nonce": hex::encode(report.nonce),
+        "nonce": hex_text(report.nonce),
         "driver_version": text(report, field::DRIVER_VERSION),
         "vbios_version": report.opaque.get(&field::VBIOS_VERSION).and_then(|bytes| vbios(bytes)),
         "project": text(report, field::PROJECT),
         "project_sku": text(report, field::PROJECT_SKU),
         "chip": text(report, field::CHIP),
-        "firmware_id": report.opaque.get(&field::FIRMWARE_ID).map(hex::encode),
+        "firmware_id": report.opaque.get(&field::FIRMWARE_ID).map(hex_text),
         "measurements": measurements.collect::<serde_json::Map<_, _>>(),
         "opaque": opaque.collect::<serde_json::Map<_, _>>(),
     })

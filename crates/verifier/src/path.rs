@@ -134,8 +134,8 @@ pub(crate) fn verify(
 fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
     // What stands alone in its part is the evidence itself.
     let alone = input.part.items.len() == 1;
-    let beside = if alone { Endorsements::default() } else { Endorsements::beside(input.part) };
-    let lists: Vec<_> = beside.crls.iter().chain(&input.endorsements.crls).collect();
+    let beside = if alone { Vec::new() } else { Endorsements::lists_beside(input.part) };
+    let lists: Vec<_> = beside.iter().chain(&input.endorsements.crls).collect();
     if lists.is_empty() {
         return Ok(());
     }

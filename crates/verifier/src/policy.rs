@@ -1,8 +1,10 @@
 //! What the profile says of the claims, the same for every TEE. Nothing here stops: whether the evidence is authentic is
 //! still to be learnt.
 
+use std::fmt::Write;
+
 use burgrave_types::Claims;
-use burgrave_types::claims::TcbClaims;
+use burgrave_types::claims::{TcbClaims, TcbStatus};
 
 use crate::check::Checks;
 use crate::{Cause, Profile, Text};
@@ -47,6 +49,9 @@ pub(crate) fn judge(profile: &Profile, claims: &Claims, checks: &mut Checks) {
 
 /// Which statuses a profile takes.
 fn taken(profile: &Profile) -> Text {
+    if profile.tcb_status.iter().eq(&[TcbStatus::UpToDate, TcbStatus::VendorManaged]) {
+        return "a TCB that is up-to-date or vendor-managed".into(); // the strict profile's
+    }
     let mut text = String::with_capacity(48);
     for status in &profile.tcb_status {
         text.push_str(if text.is_empty() { "a TCB that is " } else { " or " });
@@ -63,37 +68,22 @@ fn found(tcb: &TcbClaims) -> Text {
     for (at, (name, svn)) in tcb.svn.iter().enumerate() {
         text.push_str(if at == 0 { "" } else { ", " });
         text.push_str(name);
-        text.push(' ');
-        push_number(&mut text, *svn);
+        let _ = write!(text, " {svn}");
     }
     text.push(')');
     text.into()
 }
 
-fn push_number(text: &mut String, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        used += 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.extend(digits.iter().skip(digits.len() - used).map(|digit| char::from(*digit)));
-}
-
 #[cfg(test)]
 mod tests {
-    use burgrave_types::claims::TcbStatus;
-
     use super::*;
 
     #[test]
     fn statuses_and_numbers_are_told_as_they_are() {
         let mut profile = Profile::default();
         assert_eq!(taken(&profile), "a TCB that is up-to-date or vendor-managed");
+        profile.tcb_status = [TcbStatus::OutOfDate, TcbStatus::Revoked].into();
+        assert_eq!(taken(&profile), "a TCB that is out-of-date or revoked");
         profile.tcb_status.clear();
         assert_eq!(taken(&profile), "a TCB that is ");
         let mut tcb = TcbClaims::new(TcbStatus::OutOfDate);

@@ -151,7 +151,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
 
 /// Verifies all quotes of a part.
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
-    let known = input.roots.known_tpms().find(input.part);
+    let known = input.part.item(AK).and_then(|ak| input.roots.known_tpms().find(ak));
     let known = known.as_deref();
     let keys = read_keys(input.part, known, findings)?;
     let quotes = read_quotes(input.part, known.map_or(&[], |known| &known.values), findings)?;
@@ -164,7 +164,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         ("tpm.ak.attributes", Cause::AkAttributes, OBJECT),
         keys.ak.attributes.are_of_attestation_key(),
         "fixedTPM, fixedParent, sensitiveDataOrigin, restricted and sign, not decrypt",
-        attributes(keys.ak.attributes),
+        &keys.attributes[0],
     )?;
     let mut covered = true;
     for signed in &quotes {
@@ -262,12 +262,10 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
         signed.signature.algorithm_name(),
     )?;
     if let Some((bytes, cause)) = input.expected.qualifying_data() {
-        checks.fatal(
-            ("tpm.quote.extra_data", cause, "TPM 2.0 part 2, section 10.12.8 (extraData)"),
-            signed.quote.extra_data == bytes,
-            hex_text(bytes),
-            hex_text(&signed.quote.extra_data),
-        );
+        let (expected, passed) = (hex_text(bytes), signed.quote.extra_data == bytes);
+        let found = if passed { expected.clone() } else { hex_text(&signed.quote.extra_data) };
+        let rule = ("tpm.quote.extra_data", cause, "TPM 2.0 part 2, section 10.12.8 (extraData)");
+        checks.fatal(rule, passed, expected, found);
     }
     let (values, hash) = (&signed.values.values, signed.signature.hash);
     let known = signed.values.covered(&signed.quote, hash);
@@ -310,21 +308,17 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
     Ok(covered)
 }
 
-/// `TPMA_OBJECT` as people write it.
-fn attributes(attributes: Attributes) -> String {
-    format!("{:#010x}", attributes.0)
-}
-
 fn read_keys(part: &EvidencePart, known: Option<&KnownTpm>, findings: &mut Findings) -> Result<Arc<Keys>, Stop> {
-    if let Some(known) = known.filter(|known| known.keys.are_of(part)) {
+    let (ak, ek) = (part.item(AK), part.item(EK));
+    if let Some(known) = known.filter(|known| ak.is_some_and(|ak| known.keys.are(ak, ek))) {
         return Ok(Arc::clone(&known.keys));
     }
-    let Some(ak) = part.item(AK).and_then(Public::read) else {
+    let Some(ak) = ak.and_then(Public::read) else {
         let found = if part.item(AK).is_some() { "something else" } else { "no such item" };
         let rule = ("tpm.ak.public", Cause::FormatMalformed, PUBLIC);
         return Err(findings.checks.stop(rule, "a TPMT_PUBLIC of an RSA, P-256 or P-384 key in `ak.pub`", found));
     };
-    let ek = match part.item(EK) {
+    let ek = match ek {
         None => None,
         Some(bytes) => {
             let ek = Public::read(bytes);
@@ -344,15 +338,19 @@ fn read_quotes<'a>(
     let checks = &mut findings.checks;
     let mut quotes = Vec::new();
     for suffix in quote_items(part) {
-        let item = |name: String| part.item(&name).unwrap_or_default();
-        let message = item(format!("quote{suffix}.msg"));
+        let item = |kind: &'static str, name: &'static str, ending: &str| match suffix {
+            "" => part.item(name),
+            _ => part.item(&format!("{kind}{suffix}{ending}")),
+        };
+        let item = |kind, name, ending| item(kind, name, ending).unwrap_or_default();
+        let message = item("quote", "quote.msg", ".msg");
         let quote = Arc::new(read_quote(message, checks)?);
-        let signature = Signature::read(item(format!("quote{suffix}.sig"))).ok_or_else(|| {
+        let signature = Signature::read(item("quote", "quote.sig", ".sig")).ok_or_else(|| {
             let rule = ("tpm.quote.signature_format", Cause::FormatMalformed, SIGNATURE);
             checks.stop(rule, "a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA", "something else, or no such item")
         })?;
         let bank = suffix.strip_prefix('-').and_then(Hash::from_name);
-        let json = item(format!("pcrs{suffix}.json"));
+        let json = item("pcrs", "pcrs.json", ".json");
         let values = match known.iter().find(|known| known.are(json, bank)) {
             Some(known) => Arc::clone(known),
             None => Arc::new(Values::read(json, bank).ok_or_else(|| {

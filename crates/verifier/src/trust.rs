@@ -6,6 +6,7 @@ use base64::Engine;
 use burgrave_types::EvidencePart;
 
 use crate::ima::ImaState;
+use crate::nvidia::KnownChains;
 use crate::path::KnownPaths;
 use crate::snp::KnownPlatforms;
 use crate::tpm::{AkProof, KnownTpms};
@@ -39,8 +40,15 @@ static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     known_paths: Arc::default(),
     known_platforms: Arc::default(),
     known_tpms: Arc::default(),
+    known_chains: Arc::default(),
 });
 
+/// What a block of PEM begins with, before its label.
+const PEM_HEAD: &str = "-----BEGIN ";
+/// The label of a revocation list.
+const PEM_CRL: &str = "X509 CRL";
+/// What a certificate or a list in DER begins with.
+const DER_SEQUENCE: u8 = 0x30;
 /// More certificates or lists than this are not taken from evidence.
 const MOST: usize = 64;
 
@@ -65,6 +73,7 @@ pub struct Roots {
     known_paths: Arc<KnownPaths>,
     known_platforms: Arc<KnownPlatforms>,
     known_tpms: Arc<KnownTpms>,
+    known_chains: Arc<KnownChains>,
 }
 
 impl Roots {
@@ -96,6 +105,7 @@ impl Roots {
             known_paths: Arc::default(),
             known_platforms: Arc::default(),
             known_tpms: Arc::default(),
+            known_chains: Arc::default(),
         }
     }
 
@@ -106,6 +116,7 @@ impl Roots {
             known_paths: Arc::default(),
             known_platforms: Arc::default(),
             known_tpms: Arc::default(),
+            known_chains: Arc::default(),
             ..self.clone()
         }
     }
@@ -167,6 +178,11 @@ impl Roots {
         &self.known_tpms
     }
 
+    /// The chains of GPUs that were read.
+    pub(crate) fn known_chains(&self) -> &KnownChains {
+        &self.known_chains
+    }
+
     pub(crate) fn intermediates(&self) -> &[Certificate] {
         &self.intermediates
     }
@@ -194,7 +210,7 @@ impl Endorsement {
     pub fn read(bytes: &[u8]) -> Self {
         if let Some(blocks) = pem_blocks(bytes) {
             if let [(label, der)] = blocks.as_slice()
-                && label == "X509 CRL"
+                && label == PEM_CRL
             {
                 return Crl::from_der(der).map_or(Self::Other, |crl| Self::Crl(Box::new(crl)));
             }
@@ -241,6 +257,19 @@ impl Endorsements {
         Self::among(part.items.values())
     }
 
+    /// The revocation lists of [`Endorsements::beside`], without reading more than these.
+    pub(crate) fn lists_beside(part: &EvidencePart) -> Vec<Crl> {
+        let may_be_list = |bytes: &&Vec<u8>| match std::str::from_utf8(bytes) {
+            Ok(text) => text.split_once(PEM_HEAD).is_none_or(|(_, rest)| rest.starts_with(PEM_CRL)),
+            Err(_) => bytes.starts_with(&[DER_SEQUENCE]),
+        };
+        let read = part.items.values().filter(may_be_list).filter_map(|bytes| match Endorsement::read(bytes) {
+            Endorsement::Crl(list) => Some(*list),
+            _ => None,
+        });
+        read.take(MOST).collect()
+    }
+
     /// As [`Endorsements::beside`], for some of a part's items.
     pub(crate) fn among<'a>(items: impl Iterator<Item = &'a Vec<u8>>) -> Self {
         let mut found = Self::default();
@@ -284,14 +313,14 @@ impl Endorsements {
 /// The blocks of a PEM file (RFC 7468), or `None` where the bytes are not PEM.
 fn pem_blocks(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let mut rest = text.split_once("-----BEGIN ")?.1;
+    let mut rest = text.split_once(PEM_HEAD)?.1;
     let mut blocks = Vec::new();
     loop {
         let (label, after) = rest.split_once("-----")?;
         let (body, after) = after.split_once(&format!("-----END {label}-----"))?;
         let body: String = body.chars().filter(|character| !character.is_ascii_whitespace()).collect();
         blocks.push((label.to_owned(), base64::engine::general_purpose::STANDARD.decode(body).ok()?));
-        match after.split_once("-----BEGIN ") {
+        match after.split_once(PEM_HEAD) {
             Some((_, next)) => rest = next,
             None => return Some(blocks),
         }

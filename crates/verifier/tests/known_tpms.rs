@@ -169,8 +169,12 @@ fn a_known_tpm_counts_only_under_the_roots_and_certificates_that_are_at_hand() {
     for case in [&more, &case, &more] {
         assert_eq!(judged(case).verdict, Verdict::Accept);
     }
-    let other = Case { roots: Roots::only([maker().der()]).unwrap(), ..case };
-    assert_eq!(judged(&other).verdict, Verdict::Reject);
+    // What was found under the maker's root is nothing without it, although the memory is one.
+    let without = Case { roots: Roots::only([maker().der()]).unwrap(), ..case };
+    let with = Case { roots: without.roots.clone().with([tpm.maker.der()]).unwrap(), ..without.clone() };
+    for (case, verdict) in [(&with, Verdict::Accept), (&without, Verdict::Reject), (&with, Verdict::Accept)] {
+        assert_eq!(judged(case).verdict, verdict);
+    }
 }
 
 #[test]

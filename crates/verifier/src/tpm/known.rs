@@ -16,7 +16,7 @@ use super::signature::VerifyingKey;
 use super::structures::Public;
 use super::{AK, EK, ek_digest};
 use crate::x509::{Certificate, Crl};
-use crate::{Endorsements, Input, Roots};
+use crate::{Endorsements, Input, Roots, Text};
 
 /// More TPMs than this are not remembered.
 const TPMS: usize = 4096;
@@ -36,9 +36,9 @@ pub(super) struct KnownTpm {
 }
 
 impl KnownTpms {
-    /// The TPM with the attestation key of a part.
-    pub(super) fn find(&self, part: &EvidencePart) -> Option<Arc<KnownTpm>> {
-        let label = label(part.item(AK)?)?;
+    /// The TPM with this attestation key, mostly: whether it is that very one the caller asks.
+    pub(super) fn find(&self, ak: &[u8]) -> Option<Arc<KnownTpm>> {
+        let label = label(ak)?;
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&label).cloned()
     }
 
@@ -66,6 +66,8 @@ pub(super) struct Keys {
     /// The AK, to verify with.
     pub(super) verifying: VerifyingKey,
     pub(super) ak_name: Vec<u8>,
+    /// The attributes of AK and EK, for people.
+    pub(super) attributes: [Text; 2],
     pub(super) ek_digest: Option<[u8; 32]>,
 }
 
@@ -74,15 +76,17 @@ impl Keys {
         Self {
             verifying: ak.key.clone().into(),
             ak_name: ak.name(),
+            attributes: [Some(&ak), ek.as_ref()]
+                .map(|key| key.map_or("none".into(), |key| Text::from(format!("{:#010x}", key.attributes.0)).shared())),
             ek_digest: ek.as_ref().map(|ek| ek_digest(ek.bytes())),
             ak,
             ek,
         }
     }
 
-    /// Whether a part has these keys, byte for byte.
-    pub(super) fn are_of(&self, part: &EvidencePart) -> bool {
-        part.item(AK) == Some(self.ak.bytes()) && part.item(EK) == self.ek.as_ref().map(Public::bytes)
+    /// Whether these are the keys of such public areas, byte for byte.
+    pub(super) fn are(&self, ak: &[u8], ek: Option<&[u8]>) -> bool {
+        ak == self.ak.bytes() && ek == self.ek.as_ref().map(Public::bytes)
     }
 
     fn bytes(&self) -> usize {
@@ -134,8 +138,8 @@ impl CertifiedKeys {
 
     fn is_under(&self, roots: &Roots) -> bool {
         let anchors = roots.shared_anchors();
-        let ders = |anchors: &Arc<Vec<Certificate>>| anchors.iter().map(|one| one.der().to_vec()).collect::<Vec<_>>();
-        Arc::ptr_eq(&self.anchors, anchors) || ders(&self.anchors) == ders(anchors)
+        let same = || self.anchors.iter().map(Certificate::der).eq(anchors.iter().map(Certificate::der));
+        Arc::ptr_eq(&self.anchors, anchors) || same()
     }
 
     fn bytes(&self) -> usize {
@@ -208,13 +212,13 @@ mod tests {
         *unsigned.items.get_mut("quote.sig").unwrap().last_mut().unwrap() ^= 1;
         assert_eq!(judge(&unsigned, &roots, Expected::None), Verdict::Reject);
         assert_eq!(judge(&part, &roots, Expected::Nonce(b"of another challenge")), Verdict::Reject);
-        assert!(roots.known_tpms().find(&part).is_none());
+        assert!(roots.known_tpms().find(part.item(AK).unwrap()).is_none());
         assert_eq!(judge(&part, &roots, Expected::None), Verdict::Accept);
-        let known = roots.known_tpms().find(&part).unwrap();
-        assert!(roots.forgetting().known_tpms().find(&part).is_none());
+        let known = roots.known_tpms().find(part.item(AK).unwrap()).unwrap();
+        assert!(roots.forgetting().known_tpms().find(part.item(AK).unwrap()).is_none());
         // What is known is not remembered again.
         assert_eq!(judge(&part, &roots, Expected::None), Verdict::Accept);
-        assert!(Arc::ptr_eq(&known, &roots.known_tpms().find(&part).unwrap()));
+        assert!(Arc::ptr_eq(&known, &roots.known_tpms().find(part.item(AK).unwrap()).unwrap()));
     }
 
     #[test]
@@ -222,14 +226,14 @@ mod tests {
         let (roots, mut part) = (Roots::only([ROOT]).unwrap(), part());
         part.items.insert("other".to_owned(), vec![0; MOST_BYTES]);
         assert_eq!(judge(&part, &roots, Expected::None), Verdict::Accept);
-        assert!(roots.known_tpms().find(&part).is_none());
+        assert!(roots.known_tpms().find(part.item(AK).unwrap()).is_none());
     }
 
     #[test]
     fn a_full_memory_begins_anew() {
         let (roots, mut part) = (Roots::only([ROOT]).unwrap(), part());
         assert_eq!(judge(&part, &roots, Expected::None), Verdict::Accept);
-        let known = roots.known_tpms().find(&part).unwrap();
+        let known = roots.known_tpms().find(part.item(AK).unwrap()).unwrap();
         let mut tpms = roots.known_tpms().0.lock().unwrap();
         tpms.extend((1..TPMS).map(|at| ([at.to_be_bytes(); 4].concat().try_into().unwrap(), Arc::clone(&known))));
         assert_eq!(tpms.len(), TPMS);

@@ -370,10 +370,14 @@ impl Quote {
             let bank = Hash::from_id(reader.u16_be()?)?;
             let octets = reader.u8()?;
             let bitmap = reader.take(usize::from(octets))?;
-            let bits = bitmap.iter().flat_map(|octet| (0..8).map(move |bit| octet & (1 << bit) != 0));
-            let set = bitmap.iter().map(|octet| octet.count_ones()).sum::<u32>();
-            let mut pcrs = Vec::with_capacity(usize::try_from(set).ok()?);
-            pcrs.extend((0..=u8::MAX).zip(bits).filter(|(_, set)| *set).map(|(pcr, _)| pcr));
+            let mut pcrs = Vec::with_capacity(8 * bitmap.len());
+            for (first, octet) in (0..=u8::MAX).step_by(8).zip(bitmap) {
+                let mut left = *octet;
+                while left != 0 {
+                    pcrs.push(first + u8::try_from(left.trailing_zeros()).ok()?);
+                    left &= left - 1;
+                }
+            }
             selections.push(Selection { bank, pcrs });
         }
         let pcr_digest = reader.sized()?.to_vec();

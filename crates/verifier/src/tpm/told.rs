@@ -8,7 +8,7 @@ use burgrave_types::{Claims, Tee};
 use serde_json::{Value, json};
 
 use super::known::Keys;
-use super::{Hash, Quote, Signed, attributes};
+use super::{Hash, Quote, Signed};
 use crate::Raw;
 use crate::text::hex_text;
 use crate::verification::Findings;
@@ -19,7 +19,7 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
     findings.raw = Raw::new(move || {
         json!({
             "ak_name": hex_text(&described.ak_name),
-            "ak_attributes": attributes(described.ak.attributes),
+            "ak_attributes": described.attributes[0],
             "ek_digest": described.ek_digest.map(hex_text),
             "quotes": told.iter().map(Told::json).collect::<Vec<_>>(),
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::chain::{Outcome, Role};
 use super::known::{CertifiedKeys, Keys, KnownTpm, endorsing_items};
-use super::{AkProof, OBJECT, attributes};
+use super::{AkProof, OBJECT};
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::{Cause, Endorsements, Input, TpmTrust};
@@ -12,11 +12,11 @@ use crate::{Cause, Endorsements, Input, TpmTrust};
 /// Whether AK and EK are ones to believe, and whether they stand in one TPM. Returns what is to be remembered of it.
 pub(super) fn trust(
     input: &Input<'_>,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     known: Option<&KnownTpm>,
     findings: &mut Findings,
 ) -> Result<Option<Arc<CertifiedKeys>>, Stop> {
-    let known = known.filter(|known| known.keys.are_of(input.part) && known.certified.counts(input));
+    let known = known.filter(|known| Arc::ptr_eq(&known.keys, keys) && known.certified.counts(input));
     let at_hand = match known {
         Some(_) => Endorsements::default(),
         None => Endorsements::among(endorsing_items(input.part).map(|(_, bytes)| bytes)).and(input.endorsements),
@@ -35,7 +35,7 @@ pub(super) fn trust(
             ("tpm.ek.attributes", Cause::AkAttributes, OBJECT),
             ek.attributes.are_of_endorsement_key(),
             "fixedTPM, fixedParent, sensitiveDataOrigin, restricted and decrypt, not sign",
-            attributes(ek.attributes),
+            &keys.attributes[1],
         )?;
     }
     let new_ek = match (known, &keys.ek) {
