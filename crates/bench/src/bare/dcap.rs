@@ -6,17 +6,19 @@ use serde_json::Value;
 use super::{Algorithm, Bytes, Signature, Signatures, x509};
 use crate::vectors::Case;
 
-/// The quote by the attestation key and the quoting enclave's report by the PCK; then the PCK and its authority, both
-/// revocation lists, TCB info and QE identity, and the certificate of the key that signed these two.
+/// The quote by the attestation key; then, each the same until the platform starts anew or Intel speaks again, the quoting
+/// enclave's report by the PCK, the PCK and its authority, both revocation lists, TCB info and QE identity, and the
+/// certificate of the key that signed these two.
 pub(super) fn quote(case: &Case) -> Result<Signatures> {
-    let (each, chain) = read_quote(case.item("quote.bin")?)?;
+    let (by_key, by_pck, chain) = read_quote(case.item("quote.bin")?)?;
     let collateral: Value = serde_json::from_slice(case.item("collateral.json")?)?;
     let text = |name: &str| collateral.get(name).and_then(Value::as_str).with_context(|| format!("no `{name}`"));
     let der = |name: &str| Ok::<_, anyhow::Error>(hex::decode(text(name)?)?);
     let signers = x509::pem(text("tcb_info_issuer_chain")?.as_bytes())?;
     let [_, authority, root, ..] = chain.as_slice() else { bail!("a PCK chain of fewer than three certificates") };
     let [signer, ..] = signers.as_slice() else { bail!("no certificate beside the TCB info") };
-    let mut once = x509::chain(&chain)?;
+    let mut once = vec![by_pck];
+    once.extend(x509::chain(&chain)?);
     once.extend(x509::chain(&signers)?);
     once.push(x509::signature(&der("root_ca_crl")?, root)?);
     once.push(x509::signature(&der("pck_crl")?, authority)?);
@@ -28,11 +30,11 @@ pub(super) fn quote(case: &Case) -> Result<Signatures> {
             signature: der(&format!("{name}_signature"))?,
         });
     }
-    Ok(Signatures { each, once })
+    Ok(Signatures { each: vec![by_key], once })
 }
 
 /// The two signatures of a quote, and its chain of PCK certificates.
-fn read_quote(quote: &[u8]) -> Result<(Vec<Signature>, Vec<Vec<u8>>)> {
+fn read_quote(quote: &[u8]) -> Result<(Signature, Signature, Vec<Vec<u8>>)> {
     let mut bytes = Bytes(quote);
     let version = bytes.u16_le()?;
     bytes.take(46)?;
@@ -64,5 +66,5 @@ fn read_quote(quote: &[u8]) -> Result<(Vec<Signature>, Vec<Vec<u8>>)> {
     let algorithm = Algorithm::P256Fixed;
     let by_key = Signature { algorithm, key, message, signature };
     let by_pck = Signature { algorithm, key: x509::key(pck)?, message: qe_report, signature: qe_signature };
-    Ok((vec![by_key, by_pck], chain))
+    Ok((by_key, by_pck, chain))
 }
