@@ -1,7 +1,7 @@
 //! What enclaves and people may do: the Cedar schema, decisions, and their explanation.
 //!
-//! Cedar is the language of record. [`validate`] takes a text in as a policy, [`SimpleRule`] writes the usual ones without
-//! Cedar, [`PolicySnapshot`] holds the policies of one moment and [decides](PolicySnapshot::authorize), and [`explain`]
+//! Cedar is the language of record. [`validate()`] takes a text in as a policy, [`SimpleRule`] writes the usual ones without
+//! Cedar, [`PolicySnapshot`] holds the policies of one moment and [decides](PolicySnapshot::authorize), and [`explain()`]
 //! says why and what would alter it. Everything that Cedar has no word for (who is who, whether an instance is fresh or
 //! revoked, which node may serve) is left to `burgrave-control`, which asks only once that is known; so is storing
 //! policies, and asking both sides of a channel. The words for authors are in `docs/policy.md`.
@@ -61,7 +61,7 @@
 //! authors who are trusted only with their tier: a text is bounded ([`MAX_POLICY_BYTES`]), validated strictly, and a
 //! namespace's policy can neither grant to nor grant on anything outside its namespace. Claims come from evidence and are
 //! values to Cedar, never text that it parses. A decision's explanation names policies and other enclaves: it is for
-//! administrators. Validation and decision are pure; both are fit as fuzz bodies as they stand ([`validate`] over any
+//! administrators. Validation and decision are pure; both are fit as fuzz bodies as they stand ([`validate()`] over any
 //! text, [`SimpleRule::parse`] over any words).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests may fail loudly"))]
