@@ -40,7 +40,8 @@ fn run(steps: &mut Steps, target: &str, seconds: u64) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["+nightly", "fuzz", "run", "--fuzz-dir", "fuzz", target, "--"]);
     // The compiler that was chosen for the rest is not the fuzzer's.
-    command.env_remove("RUSTUP_TOOLCHAIN").arg(format!("-max_total_time={seconds}")).arg("-timeout=10");
+    command.env_remove("RUSTUP_TOOLCHAIN").arg(format!("-max_total_time={seconds}"));
+    command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
     steps.run(&format!("fuzz {target}"), &mut command)
 }
 
