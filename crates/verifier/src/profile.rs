@@ -49,7 +49,8 @@ pub struct Profile {
 #[serde(default, deny_unknown_fields)]
 pub struct SnpProfile {
     /// By family (`milan`, `genoa`, `turin`): the lowest security version number of each named component (`bl`, `tee`,
-    /// `snp`, `ucode`, `fmc`) of the reported TCB. A platform below one of them is out of date.
+    /// `snp`, `ucode`, `fmc`) of the reported TCB and of the one that the guest was launched under. What is below one of them
+    /// is out of date.
     pub min_tcb: BTreeMap<String, BTreeMap<String, u64>>,
     /// Refuse where no revocation list of the root is at hand.
     pub require_crl: bool,

@@ -193,14 +193,17 @@ fn report_fits_certificate(report: &Report, vek: &Vek, findings: &mut Findings) 
     )
 }
 
-/// How the reported TCB stands against the profile's floor for its family.
+/// How the report's TCBs stand against the profile's floor for its family: the reported one, below which neither the committed
+/// nor the current one is, and the one that the guest was launched under, which an update of the firmware since does not mend.
 fn tcb_status(input: &Input<'_>, report: &Report, family: Family) -> TcbStatus {
-    let reported = report.reported_tcb.parts(family);
-    let mut floor = input.profile.snp.min_tcb.get(family.as_str()).into_iter().flatten();
-    let holds = |(component, minimum): (&String, &u64)| {
-        reported.iter().any(|(name, svn)| name == component && u64::from(*svn) >= *minimum)
+    let Some(floor) = input.profile.snp.min_tcb.get(family.as_str()) else { return TcbStatus::UpToDate };
+    let holds = |tcb: &Tcb| {
+        let parts = tcb.parts(family);
+        floor.iter().all(|(component, minimum)| {
+            parts.iter().any(|(name, svn)| name == component && u64::from(*svn) >= *minimum)
+        })
     };
-    if floor.all(holds) { TcbStatus::UpToDate } else { TcbStatus::OutOfDate }
+    if holds(&report.reported_tcb) && holds(&report.launch_tcb) { TcbStatus::UpToDate } else { TcbStatus::OutOfDate }
 }
 
 fn binding(expected: Expected<'_>, report: &Report, findings: &mut Findings) {

@@ -104,6 +104,12 @@ impl Snp {
         self
     }
 
+    /// Launched under firmware of that number (LAUNCH_TCB, offset 0x1f0; SNP is its byte 6 on Milan).
+    pub(crate) fn launched_under(mut self, snp: u8) -> Self {
+        self.report[0x1f6] = snp;
+        self
+    }
+
     pub(crate) fn vmpl(mut self, level: u8) -> Self {
         self.report[0x30] = level;
         self

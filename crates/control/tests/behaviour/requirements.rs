@@ -134,6 +134,9 @@ async fn a_floor_that_holds_refuses_what_is_below() {
     let node = node().await;
     register(&node, serde_json::json!({"tcb_floors": [{"component": "milan.snp", "minimum": 8}]})).await;
     linked(&node, Snp::new()).await;
+    // What was launched under old firmware stays so, whatever was updated since.
+    assert_eq!(refused(&node, Snp::new().launched_under(7)).await.0.as_deref(), Some("tcb.status"));
+    linked(&node, Snp::new().launched_under(8)).await;
     update(&node, serde_json::json!({"tcb_floors": [{"component": "milan.snp", "minimum": 9}]})).await;
     let (cause, problem) = refused(&node, Snp::new()).await;
     assert_eq!(cause.as_deref(), Some("tcb.status"));
