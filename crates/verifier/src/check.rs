@@ -28,8 +28,17 @@ pub struct Check {
 pub(crate) struct Stop;
 
 /// Collects the outcome of checks, in the order in which they were made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Checks(Vec<Check>);
+
+/// As many checks as most evidence has: growing step by step would cost more than a check does.
+const USUAL: usize = 24;
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self(Vec::with_capacity(USUAL))
+    }
+}
 
 impl Checks {
     /// Records a rule whose failure refuses the evidence. Verification goes on, to learn whether it is authentic.

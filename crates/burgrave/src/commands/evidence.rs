@@ -25,8 +25,10 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 pub(crate) enum Command {
     /// Judge evidence: exit code 0 accepted, 7 rejected, 2 where it cannot be read or is not recognised
     ///
-    /// PATH is a file of evidence, or a folder that holds evidence and what endorses it under their usual names: `report.bin`
-    /// and `vcek.der` (SEV-SNP); `quote.msg`, `quote.sig`, `ak.pub` and `pcrs.json` (TPM 2.0).
+    /// PATH is a file of evidence, or a folder that holds evidence and what endorses it under their usual names: `report.bin` and
+    /// `vcek.der` (SEV-SNP); `quote.bin` and `collateral.json` (TDX, SGX); `document.cose` (Nitro); `quote.msg`, `quote.sig`, `ak.pub`,
+    /// `pcrs.json`, and the logs `eventlog.bin` and `ima.bin` (TPM 2.0); `hcl-report.bin` beside a quote (Azure); `token.cbor`, with
+    /// `--root` for the platform's key (Arm CCA); `report.bin` and `chain.pem` (NVIDIA GPU).
     Verify(Verify),
     /// Show what evidence says, without judging it: nothing of it is to be believed
     Inspect(Source),
