@@ -39,7 +39,7 @@ use crate::{Cause, Input, Profile, Text, eventlog, ima, policy};
 pub use credential::{Credential, CredentialError, make_credential};
 pub(crate) use known::KnownTpms;
 use known::{CertifiedKeys, Keys, KnownTpm};
-use pcr::{Values, selects, unproven};
+use pcr::{Covered, Values, selects, unproven};
 use signature::{Signature, VerifyingKey};
 use structures::NoQuote;
 pub(crate) use structures::looks_like_quote;
@@ -111,9 +111,16 @@ struct Signed<'a> {
     quote: Arc<Quote>,
     signature: Signature<'a>,
     values: Arc<Values>,
+    /// Whether it is known what the quote covers of the values.
+    is_known: bool,
 }
 
 impl Signed<'_> {
+    /// What the quote covers of the values, where that is known.
+    fn covered(&self) -> Option<&Covered> {
+        self.values.known().filter(|_| self.is_known)
+    }
+
     /// Whether the quote covers the values beside it, of which there is at least one.
     fn is_of_its_values(&self) -> bool {
         self.values.values.covered_by(&self.quote, &BTreeSet::new()).is_ok()
@@ -122,7 +129,7 @@ impl Signed<'_> {
 
     /// The quoted values as registers.
     fn registers(&self) -> BTreeMap<String, HexBytes> {
-        match self.values.covered(&self.quote, self.signature.hash) {
+        match self.covered() {
             Some(covered) => covered.registers.clone(),
             None => self.values.values.registers(&self.quote),
         }
@@ -212,18 +219,17 @@ fn remember(
     certified: Arc<CertifiedKeys>,
     quotes: &[Signed<'_>],
 ) {
-    let is_covered = |signed: &Signed<'_>| signed.values.covered(&signed.quote, signed.signature.hash).is_some();
     let is_known = known.is_some_and(|known| {
         Arc::ptr_eq(&known.keys, &keys)
             && Arc::ptr_eq(&known.certified, &certified)
             && known.values.len() == quotes.len()
-            && quotes.iter().all(is_covered)
+            && quotes.iter().all(|signed| signed.is_known)
     });
     if is_known {
         return;
     }
     let values = quotes.iter().map(|signed| {
-        if is_covered(signed) {
+        if signed.is_known {
             return Arc::clone(&signed.values);
         }
         Arc::new(signed.values.with_covered(&signed.quote, signed.signature.hash))
@@ -268,7 +274,7 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
         checks.fatal(rule, passed, expected, found);
     }
     let (values, hash) = (&signed.values.values, signed.signature.hash);
-    let known = signed.values.covered(&signed.quote, hash);
+    let known = signed.covered();
     let coverage = match known {
         Some(_) => selects(&signed.quote, &input.profile.tpm.pcrs),
         None => values.covered_by(&signed.quote, &input.profile.tpm.pcrs),
@@ -358,7 +364,8 @@ fn read_quotes<'a>(
                 checks.stop(rule, "PCR values by bank and index, in hexadecimal", "something else, or no such item")
             })?),
         };
-        quotes.push(Signed { message, quote, signature, values });
+        let is_known = values.covered(&quote, signature.hash).is_some();
+        quotes.push(Signed { message, quote, signature, values, is_known });
     }
     if quotes.is_empty() {
         let rule = ("tpm.quote.present", Cause::FormatMalformed, ATTEST);

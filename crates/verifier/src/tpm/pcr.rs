@@ -60,6 +60,11 @@ impl Values {
         self.covered.as_ref().filter(|covered| covered.hash == hash && covered.selections == quote.selections)
     }
 
+    /// What the quote that was verified covered of them.
+    pub(super) fn known(&self) -> Option<&Covered> {
+        self.covered.as_ref()
+    }
+
     /// The same with what a quote, which was verified, covers of them.
     pub(super) fn with_covered(&self, quote: &Quote, hash: Hash) -> Self {
         let digest = self.values.digest(quote, hash);

@@ -42,7 +42,7 @@ impl<'a> VtpmQuote<'a> {
             let found = "something else, or no such item";
             return Err(checks.stop(rule, "PCR values by index, in hexadecimal", found));
         };
-        let signed = Signed { message, quote: Arc::new(quote), signature, values: Arc::new(values) };
+        let signed = Signed { message, quote: Arc::new(quote), signature, values: Arc::new(values), is_known: false };
         Ok(Self { signed, key: key.into() })
     }
 
