@@ -247,6 +247,14 @@ pub(crate) fn tokens() -> Result<Vec<Vec<u8>>> {
     Ok(found)
 }
 
+/// Claims of attestation results.
+pub(crate) fn results() -> Result<Vec<Vec<u8>>> {
+    let text = r#"{"iat":1800000000,"exp":1800000300,"submods":{"snp":{"ear.status":"affirming"}},"burgrave":{
+        "enclave":"spiffe://example.org/payments/api","release":"v1","instance":"inst_1","proved":["launch"],
+        "genesis":"GENESIS"}}"#;
+    Ok(vec![text.replace("GENESIS", &domain::domain().genesis.to_string()).into_bytes()])
+}
+
 /// Policies in Cedar: the standing ones, the canonical forms of rules, and what rules cannot say.
 pub(crate) fn policies() -> Result<Vec<Vec<u8>>> {
     let texts = [

@@ -56,6 +56,7 @@ targets! {
     "identity-certificate" bodies::certificate, seeds::certificates;
     "identity-jwk" bodies::key_set, || Ok(vec![domain::KEYS.to_vec()]);
     "identity-jws" bodies::token, seeds::tokens;
+    "identity-result" burgrave_identity::fuzz_result_claims, seeds::results;
     "identity-trust" bodies::trust, seeds::trust;
     "keyring-wrapped-keys" burgrave_keyring::fuzz::wrapped_keys, seeds::wrapped_keys;
     "ledger-link" burgrave_ledger::fuzz::link, seeds::link;

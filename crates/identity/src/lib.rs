@@ -4,7 +4,7 @@
 //! names the issuing CA, and it travels inside the CA's certificate. So whoever holds a certificate chain and the 32
 //! bytes of a [`GenesisHash`](burgrave_types::GenesisHash) can verify everything else offline: [`DomainTrust::from_chain`] first,
 //! [`verify_chain`] then. [`tls`] turns this into rustls configurations, one verifier per kind of peer; [`jws`] into
-//! signed attestation results.
+//! signed statements, of which [`AttestationResult`] is the one that relying parties read.
 //!
 //! Left to others: the CA's private key lives in an HSM, so issuing is two steps ([`CertificateTemplate::to_be_signed`],
 //! [`Tbs::assemble`]) with the signature made elsewhere between them. What a verified peer may do is policy's question.
@@ -40,6 +40,7 @@ mod genesis;
 mod jwk;
 pub mod jws;
 mod key;
+mod result;
 pub mod tls;
 mod trust;
 mod verify;
@@ -55,6 +56,7 @@ pub use key::{
     IdentityKey, SignatureAlgorithm, check_spki, signature_der_from_fixed, signature_fixed_from_der, spki_hash,
     verify_signature,
 };
+pub use result::{Anchor, AttestationResult, RefusedResult, ResultCause, Summary as ResultSummary, fuzz_result_claims};
 pub use rustls_pki_types::CertificateDer;
 pub use trust::{DomainTrust, TrustChain};
 pub use verify::{VerifiedIdentity, verify_chain};
