@@ -1,14 +1,13 @@
 //! AMD's collateral: VEK certificates by chip and TCB, the authorities above them, and the roots' revocation lists.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use burgrave_types::{EvidencePart, Tee, Timestamp};
+use burgrave_verifier::snp::{Family, Report, SigningKey, VekExtensions};
 use burgrave_verifier::{Certificate, Endorsements, Expected, Input, Profile, Roots, verify};
 
 use crate::piece::CrlPiece;
-use crate::x509::{self, CertificateFacts};
 use crate::{Mark, Subject};
 
 /// Certificates of chips that are held at most: beyond, those that end first go.
@@ -16,52 +15,22 @@ const MOST_VEKS: usize = 4096;
 /// Authorities that are held at most; AMD has two for each family.
 const MOST_AUTHORITIES: usize = 32;
 
-/// Bytes of a report, and where its fields stand (AMD 56860, table "ATTESTATION_REPORT structure").
+/// Bytes of a report.
 const REPORT: usize = 0x4a0;
 
-/// A family of processors, by the name that AMD's service gives it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Product {
-    /// EPYC 7003.
-    Milan,
-    /// EPYC 9004 and 8004.
-    Genoa,
-    /// EPYC 9005.
-    Turin,
-}
-
-impl Product {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
-
-    /// The name in the service's paths.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Milan => "Milan",
-            Self::Genoa => "Genoa",
-            Self::Turin => "Turin",
-        }
-    }
-
-    /// The family of an authority or a root, by the end of its name (`ARK-Milan`, `SEV-Genoa`, `SEV-VLEK-Turin`).
-    pub(crate) fn of_authority(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|product| {
-            name.split(',').any(|part| {
-                part.trim().strip_prefix("CN=").and_then(|name| name.rsplit('-').next()) == Some(product.as_str())
-            })
+/// The family of an authority or a root, by the end of its name (`ARK-Milan`, `SEV-Genoa`, `SEV-VLEK-Turin`).
+pub(crate) fn family_of_authority(name: &str) -> Option<Family> {
+    Family::ALL.into_iter().find(|family| {
+        name.split(',').any(|part| {
+            part.trim().strip_prefix("CN=").and_then(|name| name.rsplit('-').next()) == Some(family.product())
         })
-    }
-
-    fn of_certificate(product: &str) -> Option<Self> {
-        let name = product.split('-').next()?;
-        Self::ALL.into_iter().find(|product| product.as_str() == name)
-    }
+    })
 }
 
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
+/// The security version numbers in the order of [`VekId::svn`]; 0 where a family has none.
+fn svn(tcb: &[(&'static str, u8)]) -> [u8; 5] {
+    ["fmc", "bl", "tee", "snp", "ucode"]
+        .map(|name| tcb.iter().find(|(component, _)| *component == name).map_or(0, |(_, number)| *number))
 }
 
 /// Which VEK a report needs, or a certificate is.
@@ -97,7 +66,7 @@ impl VekId {
 pub(crate) struct Asked {
     pub(crate) id: VekId,
     /// The families that it can be of: the one that it names, or those before reports named one.
-    pub(crate) products: Vec<Product>,
+    pub(crate) families: Vec<Family>,
 }
 
 /// Reads what a report asks for; `None` where it is no report with a VEK.
@@ -108,40 +77,28 @@ pub(crate) fn asked(part: &EvidencePart) -> Option<Asked> {
         Tee::AzVtpm => part.item("hcl-report.bin")?.get(32..32 + REPORT)?,
         _ => return None,
     };
-    let field = |at: usize, length: usize| bytes.get(at..at + length);
-    let version = u32::from_le_bytes(field(0, 4)?.try_into().ok()?);
-    let flags = u32::from_le_bytes(field(0x48, 4)?.try_into().ok()?);
-    let tcb: [u8; 8] = field(0x180, 8)?.try_into().ok()?;
-    let [family, model, _]: [u8; 3] = field(0x188, 3)?.try_into().ok()?;
-    let products = match (version, family, model) {
-        (2, ..) => vec![Product::Milan, Product::Genoa],
-        (3 | 5, 0x19, 0x00..=0x0f) => vec![Product::Milan],
-        (3 | 5, 0x19, 0x10..=0x1f | 0xa0..=0xaf) => vec![Product::Genoa],
-        (3 | 5, 0x1a, 0x00..=0x1f) => vec![Product::Turin],
+    let report = Report::read(bytes)?;
+    let families = match report.version {
+        2 => vec![Family::Milan, Family::Genoa],
+        3 | 5 => vec![report.cpuid_family()?],
         _ => return None,
     };
-    let [b0, b1, b2, b3, _, _, b6, b7] = tcb;
-    let svn = if products == [Product::Turin] { [b0, b1, b2, b3, b7] } else { [0, b0, b1, b6, b7] };
-    let mut chip: [u8; 64] = field(0x1a0, 64)?.try_into().ok()?;
-    let vlek = match (flags >> 2) & 7 {
-        0 => false,
-        1 => true,
-        _ => return None,
-    };
-    if vlek {
-        chip = [0; 64];
-    } else if chip == [0; 64] {
+    let svn = svn(&report.reported_tcb.parts(*families.first()?));
+    let (vlek, chip) = match report.signing_key {
         // A masked chip id names no chip.
-        return None;
-    }
-    Some(Asked { id: VekId { vlek, chip, svn }, products })
+        SigningKey::Vcek if report.chip_id == [0; 64] => return None,
+        SigningKey::Vcek => (false, report.chip_id),
+        SigningKey::Vlek => (true, [0; 64]),
+        SigningKey::Other(_) => return None,
+    };
+    Some(Asked { id: VekId { vlek, chip, svn }, families })
 }
 
 /// A verified certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Vek {
     pub(crate) certificate: Certificate,
-    pub(crate) product: Product,
+    pub(crate) family: Family,
     issuer: String,
     pub(crate) mark: Mark,
     pub(crate) ends: Timestamp,
@@ -175,23 +132,20 @@ pub(crate) enum Taken {
 }
 
 impl Amd {
-    /// What a certificate is, by its extensions and name.
-    pub(crate) fn read(certificate: &Certificate) -> Option<(VekId, Product, CertificateFacts)> {
-        let facts = x509::read_certificate(certificate.der())?;
-        let vek = facts.vek.as_ref()?;
-        let product = Product::of_certificate(&vek.product)?;
+    /// Which VEK a certificate is, by its extensions.
+    pub(crate) fn read(certificate: &Certificate) -> Option<(VekId, Family)> {
+        let vek = VekExtensions::read(certificate)?;
         let mut chip = [0; 64];
         if let Some(hw_id) = &vek.hw_id {
             chip.get_mut(..hw_id.len())?.copy_from_slice(hw_id);
         }
-        let id = VekId { vlek: vek.hw_id.is_none(), chip, svn: vek.svn };
-        Some((id, product, facts))
+        Some((VekId { vlek: vek.hw_id.is_none(), chip, svn: svn(&vek.tcb) }, vek.family))
     }
 
     /// Takes a certificate in where a root vouches for it.
     pub(crate) fn adopt(&mut self, certificate: &Certificate, roots: &Roots, now: Timestamp) -> Result<Taken, String> {
         match Self::read(certificate) {
-            Some((id, product, facts)) => self.adopt_vek(certificate, (id, product, facts), roots, now),
+            Some((id, family)) => self.adopt_vek(certificate, (id, family), roots, now),
             None => Ok(self.adopt_authority(certificate, roots)),
         }
     }
@@ -199,7 +153,7 @@ impl Amd {
     fn adopt_vek(
         &mut self,
         certificate: &Certificate,
-        (id, product, facts): (VekId, Product, CertificateFacts),
+        (id, family): (VekId, Family),
         roots: &Roots,
         now: Timestamp,
     ) -> Result<Taken, String> {
@@ -209,7 +163,7 @@ impl Amd {
         }
         let part = EvidencePart::new(Tee::Snp, [("vek.der", certificate.der().to_vec())]);
         let endorsements = Endorsements {
-            certificates: self.above(&facts.issuer).cloned().collect(),
+            certificates: self.above(&certificate.issuer()).cloned().collect(),
             crls: self.crls.values().map(|list| list.parsed.clone()).collect(),
             ..Endorsements::default()
         };
@@ -226,12 +180,13 @@ impl Amd {
             let said = check.map(|check| format!(": expected {}, found {}", check.expected, check.found));
             return Err(format!("{cause}{}", said.unwrap_or_default()));
         }
-        let mark = Mark { number: crate::Number::default(), issued: facts.from };
+        let (from, ends) = certificate.validity();
+        let mark = Mark { number: crate::Number::default(), issued: from };
         if self.veks.get(&id).is_some_and(|held| held.mark.issued > mark.issued) {
             return Ok(Taken::Known(subject));
         }
-        let vek =
-            Vek { certificate: certificate.clone(), product, issuer: facts.issuer, mark: mark.clone(), ends: facts.to };
+        let (certificate, issuer) = (certificate.clone(), certificate.issuer());
+        let vek = Vek { certificate, family, issuer, mark: mark.clone(), ends };
         if self.veks.len() >= MOST_VEKS && !self.veks.contains_key(&id) {
             let first = self.veks.iter().min_by_key(|(_, held)| held.ends).map(|(id, _)| id.clone());
             first.map(|first| self.veks.remove(&first));
@@ -241,32 +196,33 @@ impl Amd {
     }
 
     fn adopt_authority(&mut self, certificate: &Certificate, roots: &Roots) -> Taken {
-        let Some(facts) = x509::read_certificate(certificate.der()) else { return Taken::Other };
-        let subject = Subject::Authority { name: facts.subject.clone() };
-        if self.authorities.get(&facts.subject).is_some_and(|held| held.certificate.der() == certificate.der()) {
+        let name = certificate.subject();
+        let subject = Subject::Authority { name: name.clone() };
+        if self.authorities.get(&name).is_some_and(|held| held.certificate.der() == certificate.der()) {
             return Taken::Known(subject);
         }
-        let signed = roots
-            .anchors()
-            .iter()
-            .any(|root| root.subject() == facts.issuer && x509::is_pss_signed(certificate.der(), root.der()));
-        let full = self.authorities.len() >= MOST_AUTHORITIES && !self.authorities.contains_key(&facts.subject);
-        if !signed || full || facts.subject == facts.issuer {
+        let mut named = roots.anchors().iter().filter(|root| certificate.is_issued_by_name_of(root));
+        let full = self.authorities.len() >= MOST_AUTHORITIES && !self.authorities.contains_key(&name);
+        if full
+            || certificate.is_issued_by_name_of(certificate)
+            || !named.any(|root| certificate.is_pss_signed_by(root))
+        {
             return Taken::Other;
         }
-        let mark = Mark { number: crate::Number::default(), issued: facts.from };
-        if self.authorities.get(&facts.subject).is_some_and(|held| held.mark.issued > mark.issued) {
+        let (from, ends) = certificate.validity();
+        let mark = Mark { number: crate::Number::default(), issued: from };
+        if self.authorities.get(&name).is_some_and(|held| held.mark.issued > mark.issued) {
             return Taken::Known(subject);
         }
-        let authority = Authority { certificate: certificate.clone(), mark: mark.clone(), ends: facts.to };
-        self.authorities.insert(facts.subject, authority);
+        let certificate = certificate.clone();
+        self.authorities.insert(name, Authority { certificate, mark: mark.clone(), ends });
         Taken::New(subject, mark)
     }
 
-    /// The root of AMD's that a list names as its issuer, where it also signed it.
+    /// Whether a root of AMD's signed a list, which names it as its issuer.
     pub(crate) fn signed_by_root(list: &CrlPiece, roots: &Roots) -> bool {
-        let mut named = roots.anchors().iter().filter(|root| root.subject() == list.issuer);
-        named.any(|root| x509::is_pss_signed(&list.der, root.der()))
+        let mut named = roots.anchors().iter().filter(|root| list.parsed.is_issued_by_name_of(root));
+        named.any(|root| list.parsed.is_pss_signed_by(root))
     }
 
     /// Certificates of that name.
@@ -276,7 +232,7 @@ impl Amd {
 
     /// The certificate for a report, with what leads to its root.
     pub(crate) fn endorse(&self, asked: &Asked) -> Vec<Certificate> {
-        let held = self.veks.get(&asked.id).filter(|held| asked.products.contains(&held.product));
+        let held = self.veks.get(&asked.id).filter(|held| asked.families.contains(&held.family));
         match held {
             Some(vek) => std::iter::once(&vek.certificate).chain(self.above(&vek.issuer)).cloned().collect(),
             // The evidence may bring the certificate itself; then only what stands above it is of use.
@@ -286,18 +242,18 @@ impl Amd {
 
     fn authorities_of(&self, asked: &Asked) -> impl Iterator<Item = &Certificate> {
         let fits = |name: &str| {
-            Product::of_authority(name).is_some_and(|product| asked.products.contains(&product))
+            family_of_authority(name).is_some_and(|family| asked.families.contains(&family))
                 && name.contains("VLEK") == asked.id.vlek
         };
         self.authorities.iter().filter(move |(name, _)| fits(name)).map(|(_, held)| &held.certificate)
     }
 
     /// The families of which there is anything to keep up to date.
-    pub(crate) fn products(&self) -> Vec<Product> {
-        let mut products: Vec<_> = self.veks.values().map(|vek| vek.product).collect();
-        products.extend(self.crls.keys().filter_map(|issuer| Product::of_authority(issuer)));
-        products.sort_unstable();
-        products.dedup();
-        products
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let mut families: Vec<_> = self.veks.values().map(|vek| vek.family).collect();
+        families.extend(self.crls.keys().filter_map(|issuer| family_of_authority(issuer)));
+        families.sort_unstable();
+        families.dedup();
+        families
     }
 }

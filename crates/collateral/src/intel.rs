@@ -10,11 +10,9 @@ use std::sync::Arc;
 use burgrave_types::{Tee, Timestamp};
 use burgrave_verifier::dcap::{Cache, Collateral, CollateralId, PckCa, VerifiedCollateral};
 use burgrave_verifier::{Check, Roots};
-use x509_cert::der::EncodePem;
-use x509_cert::der::pem::LineEnding;
+use der::pem::{LineEnding, encode_string};
 
 use crate::piece::{CrlPiece, NineMembers, Piece, Signed};
-use crate::x509;
 use crate::{Floors, Subject};
 
 /// Kinds of processor that are held at most; more than Intel has made.
@@ -89,7 +87,7 @@ impl Intel {
             .get(&id.ca)
             .ok_or_else(|| missing(Subject::Authority { name: format!("Intel SGX PCK {} CA", id.ca) }))?;
         let list = |issuer: &String| {
-            let list = self.crls.get(issuer).map(|list| hex::encode(&list.der));
+            let list = self.crls.get(issuer).map(|list| hex::encode(list.parsed.der()));
             list.ok_or_else(|| missing(Subject::Crl { issuer: issuer.clone() }))
         };
         let chain = |signed: &Signed| {
@@ -269,20 +267,17 @@ enum Chain {
 fn read_chain(piece: &Piece) -> Option<Chain> {
     let Piece::Chain(certificates) = piece else { return None };
     let first = certificates.first()?;
-    let facts = x509::read_certificate(first.der())?;
+    let (subject, issuer) = (first.subject(), first.issuer());
     let pem = || {
-        let pems = certificates.iter().map(|certificate| {
-            use der::Decode;
-            x509_cert::Certificate::from_der(certificate.der()).ok()?.to_pem(LineEnding::LF).ok()
-        });
+        let pems = certificates.iter().map(|one| encode_string("CERTIFICATE", LineEnding::LF, one.der()).ok());
         pems.collect::<Option<String>>()
     };
-    let named = |name: &str| facts.subject.split(',').any(|part| part.trim().strip_prefix("CN=") == Some(name));
+    let named = |name: &str| subject.split(',').any(|part| part.trim().strip_prefix("CN=") == Some(name));
     for (name, ca) in [("Intel SGX PCK Processor CA", PckCa::Processor), ("Intel SGX PCK Platform CA", PckCa::Platform)]
     {
         if named(name) {
-            let authority = Authority { subject: facts.subject.clone(), issuer: facts.issuer.clone(), pem: pem()? };
-            return Some(Chain::Authority(ca, authority));
+            let pem = pem()?;
+            return Some(Chain::Authority(ca, Authority { subject, issuer, pem }));
         }
     }
     if named(SIGNER) { pem().map(Chain::Signer) } else { None }

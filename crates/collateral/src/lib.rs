@@ -65,9 +65,8 @@ mod store;
 mod subject;
 mod supply;
 mod wants;
-mod x509;
 
-pub use amd::{Product, VekId};
+pub use amd::VekId;
 pub use directory::Directory;
 pub use fetch::{BaseUrl, FetchError, Http, HttpError};
 pub use floors::{Floor, Floors, Mark, Number};

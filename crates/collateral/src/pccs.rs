@@ -77,7 +77,7 @@ fn signed(answer: &Answer, path: &str, expected: &'static str) -> Result<(String
 /// A list as hexadecimal text, in whatever form it came.
 fn list(answer: &Answer, path: &str) -> Result<String, FetchError> {
     match piece::read_crl(&answer.body) {
-        Some(Piece::Crl(list)) => Ok(hex::encode(&list.der)),
+        Some(Piece::Crl(list)) => Ok(hex::encode(list.parsed.der())),
         _ => Err(FetchError::Content { path: path.to_owned(), expected: "a revocation list" }),
     }
 }

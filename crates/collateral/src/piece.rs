@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::floors::{Mark, Number};
-use crate::x509::{self, CrlFacts};
 use crate::{MOST, Subject};
 
 /// Certificates of one file that are looked at.
@@ -45,7 +44,6 @@ pub(crate) struct CrlPiece {
     pub(crate) issuer: String,
     pub(crate) mark: Mark,
     pub(crate) ends: Timestamp,
-    pub(crate) der: Vec<u8>,
     /// As the verifier takes it.
     pub(crate) parsed: burgrave_verifier::Crl,
 }
@@ -55,9 +53,11 @@ impl CrlPiece {
         Subject::Crl { issuer: self.issuer.clone() }
     }
 
-    pub(crate) fn of(parsed: burgrave_verifier::Crl) -> Option<Self> {
-        let CrlFacts { issuer, mark, ends } = x509::read_crl(parsed.der())?;
-        Some(Self { issuer, mark, ends, der: parsed.der().to_vec(), parsed })
+    /// A list that names no next one has ended when it was made.
+    pub(crate) fn of(parsed: burgrave_verifier::Crl) -> Self {
+        let (issued, next) = parsed.validity();
+        let mark = Mark { number: Number::from_be_bytes(&parsed.number()), issued };
+        Self { issuer: parsed.issuer(), mark, ends: next.unwrap_or(issued), parsed }
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Vec<Piece>> {
             return Some(vec![Piece::Chain(certificates)]);
         }
         Endorsement::Certificates(_) => return None,
-        Endorsement::Crl(list) => return crl(*list).map(|piece| vec![piece]),
+        Endorsement::Crl(list) => return Some(vec![crl(*list)]),
         Endorsement::Other => {}
     }
     let text = std::str::from_utf8(bytes).ok()?.trim();
@@ -137,17 +137,17 @@ pub(crate) fn signed_text(body: &[u8]) -> Option<(String, String)> {
 /// A list in whatever form a service sends it: DER, PEM, or DER in hexadecimal.
 pub(crate) fn read_crl(bytes: &[u8]) -> Option<Piece> {
     if let Endorsement::Crl(list) = Endorsement::read(bytes) {
-        return crl(*list);
+        return Some(crl(*list));
     }
     let der = hex::decode(std::str::from_utf8(bytes).ok()?.trim()).ok()?;
     match Endorsement::read(&der) {
-        Endorsement::Crl(list) => crl(*list),
+        Endorsement::Crl(list) => Some(crl(*list)),
         Endorsement::Certificates(_) | Endorsement::Other => None,
     }
 }
 
-fn crl(list: burgrave_verifier::Crl) -> Option<Piece> {
-    CrlPiece::of(list).map(|list| Piece::Crl(Arc::new(list)))
+fn crl(list: burgrave_verifier::Crl) -> Piece {
+    Piece::Crl(Arc::new(CrlPiece::of(list)))
 }
 
 fn nine_members(members: NineMembers) -> Option<Vec<Piece>> {

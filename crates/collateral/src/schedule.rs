@@ -150,7 +150,7 @@ fn spread(wait: Duration, random: &dyn Random) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Product;
+    use burgrave_verifier::snp::Family;
 
     struct Fixed(u8);
 
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    const LIST: Want = Want::AmdCrl(Product::Milan);
+    const LIST: Want = Want::AmdCrl(Family::Milan);
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_unix_secs(secs)
@@ -170,7 +170,7 @@ mod tests {
         (0..count)
             .map(|chip| Want::Vek {
                 id: crate::VekId { vlek: false, chip: [chip; 64], svn: [0; 5] },
-                products: Vec::new(),
+                families: Vec::new(),
             })
             .collect()
     }

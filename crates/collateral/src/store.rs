@@ -123,7 +123,7 @@ impl Store {
         if intel.forget_below(own) {
             records.retain(|subject, record| {
                 let is_list_of_amd =
-                    matches!(subject, Subject::Crl { issuer } if crate::Product::of_authority(issuer).is_some());
+                    matches!(subject, Subject::Crl { issuer } if crate::amd::family_of_authority(issuer).is_some());
                 is_list_of_amd || own.above(subject, &record.mark).is_none()
             });
         }
@@ -209,7 +209,7 @@ impl Store {
             let name = format!("the collateral for {}, FMSPC {}, PCK {} CA", id.tee, hex::encode(id.fmspc), id.ca);
             Some((name, intel.assemble(*id).ok()?))
         });
-        let lists = amd.crls.values().map(|list| (list.subject(), list.der.clone()));
+        let lists = amd.crls.values().map(|list| (list.subject(), list.parsed.der().to_vec()));
         let authorities = amd
             .authorities
             .iter()
@@ -223,18 +223,18 @@ impl Store {
     pub(crate) fn kept(&self) -> Vec<Want> {
         let state = self.lock();
         let platforms = state.intel.ids().into_iter().map(Want::Platform);
-        platforms.chain(state.amd.products().into_iter().map(Want::AmdCrl)).collect()
+        platforms.chain(state.amd.families().into_iter().map(Want::AmdCrl)).collect()
     }
 
     /// Whether there is now what a want names.
     pub(crate) fn holds(&self, want: &Want) -> bool {
         let view = self.view.load();
-        let of = |name: &String, product| crate::Product::of_authority(name) == Some(product);
+        let of = |name: &String, family| crate::amd::family_of_authority(name) == Some(family);
         match want {
             Want::Platform(id) => view.platforms.contains_key(id),
-            Want::AmdCrl(product) => view.amd.crls.keys().any(|issuer| of(issuer, *product)),
-            Want::AmdChain { product, vlek } => {
-                view.amd.authorities.keys().any(|name| of(name, *product) && name.contains("VLEK") == *vlek)
+            Want::AmdCrl(family) => view.amd.crls.keys().any(|issuer| of(issuer, *family)),
+            Want::AmdChain { family, vlek } => {
+                view.amd.authorities.keys().any(|name| of(name, *family) && name.contains("VLEK") == *vlek)
             }
             Want::Vek { id, .. } => view.amd.veks.contains_key(id),
         }
@@ -380,8 +380,8 @@ impl State {
                 let lists = self.intel.crls.keys().map(|issuer| Subject::Crl { issuer: issuer.clone() });
                 own.into_iter().chain(lists).collect()
             }
-            Want::AmdCrl(product) => {
-                let of = |issuer: &&String| crate::Product::of_authority(issuer) == Some(*product);
+            Want::AmdCrl(family) => {
+                let of = |issuer: &&String| crate::amd::family_of_authority(issuer) == Some(*family);
                 let lists = self.amd.crls.keys().filter(of);
                 lists.map(|issuer| Subject::Crl { issuer: issuer.clone() }).collect()
             }
@@ -396,10 +396,10 @@ impl Want {
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::Platform(id) => Some(Subject::TcbInfo { tee: id.tee, fmspc: id.fmspc }),
-            Self::AmdCrl(product) => Some(Subject::Crl { issuer: format!("CN=ARK-{product}") }),
-            Self::AmdChain { product, vlek } => {
-                Some(Subject::Authority { name: format!("CN=SEV-{}{product}", if *vlek { "VLEK-" } else { "" }) })
-            }
+            Self::AmdCrl(family) => Some(Subject::Crl { issuer: format!("CN=ARK-{}", family.product()) }),
+            Self::AmdChain { family, vlek } => Some(Subject::Authority {
+                name: format!("CN=SEV-{}{}", if *vlek { "VLEK-" } else { "" }, family.product()),
+            }),
             Self::Vek { id, .. } => Some(id.subject()),
         }
     }

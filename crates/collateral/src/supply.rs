@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::{EvidencePart, Tee, Timestamp};
 use burgrave_verifier::dcap::{CollateralId, PckCa};
+use burgrave_verifier::snp::Family;
 use burgrave_verifier::{Certificate, Crl, Endorsement, Endorsements, Verdict, Verification};
 
-use crate::amd::{self, Asked, Product};
+use crate::amd::{self, Asked};
 use crate::intel;
 use crate::offer::RolledBack;
 use crate::piece::{self, CrlPiece, Piece};
@@ -65,27 +66,27 @@ impl Store {
         {
             self.want(Want::Platform(id), now);
         }
-        let Some(Asked { id, products }) = asked else { return };
+        let Some(Asked { id, families }) = asked else { return };
         if failed(&["snp.vek.present"]) && !id.vlek {
-            self.want(Want::Vek { id: id.clone(), products: products.clone() }, now);
+            self.want(Want::Vek { id: id.clone(), families: families.clone() }, now);
         }
         let view = self.view.load();
-        for product in products {
-            let held = view.amd.crls.keys().any(|issuer| Product::of_authority(issuer) == Some(product));
+        for family in families {
+            let held = view.amd.crls.keys().any(|issuer| amd::family_of_authority(issuer) == Some(family));
             // Wanted even where nothing was refused: a list is asked wherever one is at hand.
-            let useful = verification.verdict == Verdict::Accept && !held && self.is_of(verification, product);
+            let useful = verification.verdict == Verdict::Accept && !held && self.is_of(verification, family);
             if useful || failed(&["snp.crl.present", "snp.crl.validity"]) {
-                self.want(Want::AmdCrl(product), now);
+                self.want(Want::AmdCrl(family), now);
             }
             if failed(&["snp.chain"]) {
-                self.want(Want::AmdChain { product, vlek: id.vlek }, now);
+                self.want(Want::AmdChain { family, vlek: id.vlek }, now);
             }
         }
     }
 
-    fn is_of(&self, verification: &Verification, product: Product) -> bool {
+    fn is_of(&self, verification: &Verification, family: Family) -> bool {
         let named = verification.claims.as_ref().and_then(|claims| claims.product.as_deref());
-        named.is_some_and(|named| named.eq_ignore_ascii_case(product.as_str()))
+        named.is_some_and(|named| named.eq_ignore_ascii_case(family.as_str()))
     }
 
     fn supply_dcap(&self, view: &View, supply: &mut Supply<'_>, now: Timestamp) {
@@ -156,7 +157,7 @@ fn supply_snp(view: &View, supply: &mut Supply<'_>) {
     let Some(asked) = amd::asked(&supply.part) else { return };
     let lists =
         view.amd.crls.iter().filter(|(issuer, _)| {
-            Product::of_authority(issuer).is_none_or(|product| asked.products.contains(&product))
+            amd::family_of_authority(issuer).is_none_or(|family| asked.families.contains(&family))
         });
     supply.endorsements.crls = lists.map(|(_, list)| list.parsed.clone()).collect::<Vec<Crl>>();
     let certificates: Vec<Certificate> = view.amd.endorse(&asked);
@@ -164,7 +165,7 @@ fn supply_snp(view: &View, supply: &mut Supply<'_>) {
     // Lists among the items count like those of the store, so an old one must not be the only one.
     let old = supply.part.items.iter().filter(|(name, _)| is_beside_report(name)).filter_map(|(name, bytes)| {
         let Endorsement::Crl(list) = Endorsement::read(bytes) else { return None };
-        let piece = Piece::Crl(Arc::new(CrlPiece::of(*list)?));
+        let piece = Piece::Crl(Arc::new(CrlPiece::of(*list)));
         Some((name.clone(), below_floor(&piece, view)?))
     });
     for (name, below) in old.collect::<Vec<_>>() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use burgrave_types::Timestamp;
 use burgrave_verifier::dcap::CollateralId;
 
-use crate::amd::{Product, VekId};
+use burgrave_verifier::snp::Family;
+
+use crate::amd::VekId;
 use crate::status::Failure;
 
 /// Wants that are listed at most. Junk can fill the list, so what failed makes room for what is new.
@@ -20,11 +22,11 @@ pub enum Want {
     /// All of Intel's for one kind of platform.
     Platform(CollateralId),
     /// The revocation list of AMD's root for a family.
-    AmdCrl(Product),
+    AmdCrl(Family),
     /// The authorities of a family, for VCEKs or for VLEKs.
     AmdChain {
         /// The family.
-        product: Product,
+        family: Family,
         /// ASVK instead of ASK.
         vlek: bool,
     },
@@ -33,7 +35,7 @@ pub enum Want {
         /// Which.
         id: VekId,
         /// The families to ask for, in this order.
-        products: Vec<Product>,
+        families: Vec<Family>,
     },
 }
 
@@ -95,7 +97,7 @@ mod tests {
     fn vek(number: u32) -> Want {
         let mut chip = [7; 64];
         chip[..4].copy_from_slice(&number.to_be_bytes());
-        Want::Vek { id: VekId { vlek: false, chip, svn: [0; 5] }, products: vec![Product::Milan] }
+        Want::Vek { id: VekId { vlek: false, chip, svn: [0; 5] }, families: vec![Family::Milan] }
     }
 
     fn at(secs: i64) -> Timestamp {

@@ -9,8 +9,9 @@
 
 mod common;
 
-use burgrave_collateral::{Event, Floors, Level, OfferError, Product, Source, Store, Subject, Want};
+use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Store, Subject, Want};
 use burgrave_types::{EvidencePart, Tee};
+use burgrave_verifier::snp::Family;
 use burgrave_verifier::{Cause, Profile, Roots, Verdict};
 use common::{Ear, Snp, judge, judge_under, level, snp, testdata, time};
 
@@ -55,10 +56,10 @@ fn a_report_whose_certificate_is_missing_is_refused_and_wanted() {
     let refused = judge(&store, &snp.report, &snp.roots, at());
     assert_eq!((refused.verdict, refused.cause), (Verdict::Reject, Some(Cause::ChainUntrusted)));
     let wants = store.wants();
-    let [Want::Vek { id, products }] = wants.as_slice() else { panic!("{wants:?}") };
+    let [Want::Vek { id, families }] = wants.as_slice() else { panic!("{wants:?}") };
     assert_eq!(
-        (id.vlek, products.as_slice()),
-        (false, &[Product::Milan, Product::Genoa][..]),
+        (id.vlek, families.as_slice()),
+        (false, &[Family::Milan, Family::Genoa][..]),
         "version 2 names no family"
     );
     assert_eq!(level(&store.status(at()), &id.subject()), Some(Level::Missing));
@@ -107,7 +108,7 @@ fn a_genuine_certificate_needs_nothing_but_the_pinned_roots() {
     let part = EvidencePart::new(Tee::Snp, [("report.bin", testdata("snp/milan-v2-virtee/report.bin"))]);
     assert_eq!(judge(&store, &part, &Roots::vendor(), at()).verdict, Verdict::Accept);
     // The family's list is wanted, though its absence refused nothing.
-    assert_eq!(store.wants(), [Want::AmdCrl(Product::Milan)]);
+    assert_eq!(store.wants(), [Want::AmdCrl(Family::Milan)]);
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn a_list_that_is_held_is_asked_and_one_that_has_ended_refuses() {
     let (store, _) = full(&snp);
     let refused = judge_under(&store, &snp.report, &snp.roots, &strict(), at());
     assert_eq!(refused.cause, Some(Cause::CollateralValidity));
-    assert!(store.wants().contains(&Want::AmdCrl(Product::Milan)));
+    assert!(store.wants().contains(&Want::AmdCrl(Family::Milan)));
     store.offer(&list("crl-stale"), &OPERATOR, at()).unwrap();
     assert_eq!(
         judge(&store, &snp.report, &snp.roots, at()).cause,
@@ -219,8 +220,8 @@ fn turin_chips_are_found_by_their_short_ids() {
         let part = EvidencePart::new(Tee::Snp, [("report.bin", read(&format!("snp/{row}/report.bin")))]);
         judge(&store, &part, &Roots::vendor(), at());
         let wants = store.wants();
-        let [Want::Vek { products, .. }] = wants.as_slice() else { panic!("{row}: {wants:?}") };
-        assert_eq!(products.len(), 1, "{row}");
+        let [Want::Vek { families, .. }] = wants.as_slice() else { panic!("{row}: {wants:?}") };
+        assert_eq!(families.len(), 1, "{row}");
         store.offer(&read(&format!("snp/{row}/vcek.der")), &OPERATOR, at()).unwrap();
         assert_eq!(judge(&store, &part, &Roots::vendor(), at()).verdict, Verdict::Accept, "{row}");
     }

@@ -23,6 +23,7 @@ use crate::check::{Checks, Stop};
 use crate::text::hex_text;
 use crate::verification::Findings;
 use crate::{Cause, Endorsements, Expected, Input, Raw, policy};
+pub use chain::VekExtensions;
 use chain::{Chain, Vek};
 pub(crate) use known::KnownPlatforms;
 pub(crate) use report::looks_like_report;

@@ -75,7 +75,8 @@ impl Certificate {
         self.parsed.tbs_certificate().subject().common_name().ok()?.map(|name| name.value().into_owned())
     }
 
-    pub(crate) fn is_issued_by_name_of(&self, issuer: &Self) -> bool {
+    /// Whether the issuer that it names is the subject of `issuer`. Names alone prove nothing.
+    pub fn is_issued_by_name_of(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().issuer() == issuer.parsed.tbs_certificate().subject()
     }
 
@@ -84,7 +85,7 @@ impl Certificate {
     }
 
     /// First and last instant of validity.
-    pub(crate) fn validity(&self) -> (Timestamp, Timestamp) {
+    pub fn validity(&self) -> (Timestamp, Timestamp) {
         let validity = self.parsed.tbs_certificate().validity();
         (timestamp(&validity.not_before), timestamp(&validity.not_after))
     }
@@ -160,13 +161,13 @@ impl Certificate {
     }
 
     /// Whether `issuer`'s RSA key signed this certificate with RSASSA-PSS and SHA-384 (AMD's algorithm).
-    pub(crate) fn is_pss_signed_by(&self, issuer: &Self) -> bool {
+    pub fn is_pss_signed_by(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
             && is_pss_signed(&self.der, issuer)
     }
 
     /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-384.
-    pub(crate) fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
+    pub fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
             && is_ecdsa_signed(&self.der, issuer)
     }
@@ -191,12 +192,13 @@ impl Crl {
         &self.der
     }
 
-    pub(crate) fn is_issued_by_name_of(&self, issuer: &Certificate) -> bool {
+    /// As [`Certificate::is_issued_by_name_of`].
+    pub fn is_issued_by_name_of(&self, issuer: &Certificate) -> bool {
         self.parsed.tbs_cert_list.issuer == *issuer.parsed.tbs_certificate().subject()
     }
 
-    /// When it was made and when the next one is due. A list that names no next one is not taken.
-    pub(crate) fn validity(&self) -> (Timestamp, Option<Timestamp>) {
+    /// When it was made and when the next one is due. Verifications take no list that names no next one.
+    pub fn validity(&self) -> (Timestamp, Option<Timestamp>) {
         let list = &self.parsed.tbs_cert_list;
         (timestamp(&list.this_update), list.next_update.as_ref().map(timestamp))
     }
@@ -213,12 +215,12 @@ impl Crl {
     }
 
     /// The issuer's distinguished name, for people.
-    pub(crate) fn issuer(&self) -> String {
+    pub fn issuer(&self) -> String {
         self.parsed.tbs_cert_list.issuer.to_string()
     }
 
     /// The list's number (RFC 5280, section 5.2.3), big endian without leading zeros; empty where it has none.
-    pub(crate) fn number(&self) -> Vec<u8> {
+    pub fn number(&self) -> Vec<u8> {
         let extensions = self.parsed.tbs_cert_list.crl_extensions.as_deref().unwrap_or(&[]);
         let number = extensions.iter().find(|extension| extension.extn_id == CrlNumber::OID);
         let number = number.and_then(|extension| CrlNumber::from_der(extension.extn_value.as_bytes()).ok());
@@ -228,11 +230,12 @@ impl Crl {
     }
 
     /// As [`Certificate::is_ecdsa_signed_by`].
-    pub(crate) fn is_ecdsa_signed_by(&self, issuer: &Certificate) -> bool {
+    pub fn is_ecdsa_signed_by(&self, issuer: &Certificate) -> bool {
         self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_ecdsa_signed(&self.der, issuer)
     }
 
-    pub(crate) fn is_pss_signed_by(&self, issuer: &Certificate) -> bool {
+    /// As [`Certificate::is_pss_signed_by`].
+    pub fn is_pss_signed_by(&self, issuer: &Certificate) -> bool {
         self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_pss_signed(&self.der, issuer)
     }
 }

@@ -33,6 +33,26 @@ const FMC: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.3.9");
 const HW_ID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.4");
 const CSP_ID: ObjectIdentifier = oid("1.3.6.1.4.1.3704.1.5");
 
+/// What the extensions of a VCEK or VLEK certificate say, for those who look for certificates. Nobody vouches for it yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VekExtensions {
+    /// `productName`.
+    pub family: Family,
+    /// `hwID`, the chip of a VCEK: 64 bytes, 8 on Turin. A VLEK has none.
+    pub hw_id: Option<Vec<u8>>,
+    /// The security version numbers by component, in the family's order.
+    pub tcb: Vec<(&'static str, u8)>,
+}
+
+impl VekExtensions {
+    /// Those of a certificate; `None` where it is not exactly one of the two kinds, or says less.
+    pub fn read(certificate: &Certificate) -> Option<Self> {
+        let hw_id = certificate.extension(HW_ID);
+        let family = family_of(certificate).filter(|_| hw_id.is_some() != certificate.extension(CSP_ID).is_some())?;
+        Some(Self { family, hw_id: hw_id.map(<[u8]>::to_vec), tcb: tcb_of(certificate, family)? })
+    }
+}
+
 /// A VCEK or VLEK certificate whose extensions have been read; whether anybody vouches for it is another question.
 #[derive(Debug)]
 pub(super) struct Vek {

@@ -21,7 +21,7 @@ pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
 }
 
 /// A family of processors that share a root key and a layout of TCB versions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Family {
     /// EPYC 7003.
     Milan,
@@ -32,6 +32,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
+
     /// The name, as profiles and claims use it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,14 +44,19 @@ impl Family {
         }
     }
 
+    /// The name, as AMD writes it in certificates and in the paths of its service.
+    pub const fn product(self) -> &'static str {
+        match self {
+            Self::Milan => "Milan",
+            Self::Genoa => "Genoa",
+            Self::Turin => "Turin",
+        }
+    }
+
     /// The family of a certificate's `productName` extension, e.g. `Milan-B0`.
     pub(super) fn of_product(name: &str) -> Option<Self> {
-        match name.split('-').next()? {
-            "Milan" => Some(Self::Milan),
-            "Genoa" => Some(Self::Genoa),
-            "Turin" => Some(Self::Turin),
-            _ => None,
-        }
+        let name = name.split('-').next()?;
+        Self::ALL.into_iter().find(|family| family.product() == name)
     }
 }
 
@@ -143,8 +151,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads the fields at their offsets.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    /// Reads the fields at their offsets, of 1184 bytes or more. Nothing is believed yet: [`crate::verify`] judges.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let version = reader.u32_le()?; // 0x000
         let guest_svn = reader.u32_le()?; // 0x004
