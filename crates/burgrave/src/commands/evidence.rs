@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::{Outcome, read, read_text};
 use crate::args::ServerArgs;
-use crate::output::{Facts, Failure, Output, Tone, age, list};
+use crate::output::{Facts, Failure, Output, Tone, age, by_number, list};
 
 /// A file of evidence is never larger: 16 MiB.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
@@ -266,5 +266,7 @@ pub(crate) fn claim_facts<'a>(facts: Facts<'a>, claims: &Claims) -> Facts<'a> {
         .maybe("secure boot", claims.boot.as_ref().and_then(|boot| boot.secure_boot))
         .maybe("command line", claims.boot.as_ref().and_then(|boot| boot.kernel_command_line.as_ref()))
         .fact("proved", list(claims.proved.iter()));
-    claims.registers.iter().fold(facts, |facts, (name, value)| facts.fact(name, value))
+    let mut registers: Vec<_> = claims.registers.iter().collect();
+    registers.sort_by(|(one, _), (other, _)| by_number(one).cmp(&by_number(other)));
+    registers.into_iter().fold(facts, |facts, (name, value)| facts.fact(name, value))
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub(crate) use failure::Failure;
 pub(crate) use table::{Facts, Table};
-pub(crate) use words::{age, deadline, list, or_dash, span, standing};
+pub(crate) use words::{age, by_number, deadline, list, or_dash, span, standing};
 
 /// How data is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]

@@ -49,6 +49,12 @@ pub(crate) fn list<I: IntoIterator<Item: Display>>(items: I) -> String {
     if items.is_empty() { "-".to_owned() } else { items.join(", ") }
 }
 
+/// What to sort names by that end in numbers: `pcr2` before `pcr10`.
+pub(crate) fn by_number(name: &str) -> (&str, usize, &str) {
+    let (word, number) = name.split_at(name.trim_end_matches(|character: char| character.is_ascii_digit()).len());
+    (word, number.len(), number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +75,12 @@ mod tests {
         assert_eq!(standing(now, Standing::Fresh { until }), ("fresh, 12 s left".to_owned(), Tone::Good));
         assert_eq!(deadline(until, now), "over since 12 s");
         assert_eq!(standing(until, Standing::Stale { since: now }).0, "stale since 12 s");
+    }
+
+    #[test]
+    fn names_with_numbers_are_in_the_numbers_order() {
+        let mut names = ["pcr10", "pcr2", "sha384:pcr1", "rtmr0", "pcr", "pcr23"];
+        names.sort_by(|one, other| by_number(one).cmp(&by_number(other)));
+        assert_eq!(names, ["pcr", "pcr2", "pcr10", "pcr23", "rtmr0", "sha384:pcr1"]);
     }
 }
