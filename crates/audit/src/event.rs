@@ -86,7 +86,7 @@ pub enum RecordAction {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The instance is fresh.
+    /// It was taken: the instance is fresh.
     Accepted,
     /// The evidence was refused; `cause` says why.
     Rejected,
@@ -118,9 +118,29 @@ pub struct Attestation {
     /// What the evidence says, where its signatures held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
+    /// The parts beside the lead that were judged, in their order: seven at most, by the bounds on evidence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// The deadline of the next attestation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
+}
+
+/// A part of evidence beside the lead (a GPU), and what was made of it. Its checks stand among those of the whole, under names
+/// that begin with `parts.` and its number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// What it claims to come from.
+    pub tee: Tee,
+    /// How it ended, by itself.
+    pub outcome: Outcome,
+    /// The stable code of the first check that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What it says, where its signatures held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
 }
 
 /// One check of evidence.

@@ -50,7 +50,7 @@ mod schema;
 pub use error::AuditError;
 pub use event::{
     Attestation, Change, ChannelEvent, ChannelStep, Check, CollateralEvent, CollateralStep, Decision, Event, Kind,
-    Lifecycle, LifecycleStep, LogEvent, LogStep, NearMiss, Outcome, Party, RecordAction, RecordChange, Refusals,
+    Lifecycle, LifecycleStep, LogEvent, LogStep, NearMiss, Outcome, Part, Party, RecordAction, RecordChange, Refusals,
     Release, Released, SCHEMA,
 };
 pub use file::FileAudit;

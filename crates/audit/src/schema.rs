@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burgrave_types::claims::{BootClaims, HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::claims::{BootClaims, HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatus, TdAttribute, TdClaims};
 use burgrave_types::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -134,6 +134,7 @@ fn claims() -> Claims {
             kernel_command_line: Some("/vmlinuz root=/dev/vda1".to_owned()),
             images: vec![HexBytes(vec![7; 32])],
         }),
+        td: Some(TdClaims { attributes: TdAttribute::ALL.iter().copied().collect(), service_td: true }),
         proved: BTreeSet::from([Proved::Launch, Proved::Boot]),
     }
 }
@@ -157,6 +158,15 @@ fn events() -> Vec<Event> {
         evidence: EvidenceDigest::from_bytes([3; 32]),
         result: Some(ResultDigest::from_bytes([4; 32])),
         claims: Some(claims()),
+        parts: vec![
+            Part { tee: Tee::NvidiaGpu, outcome: Outcome::Accepted, cause: None, claims: Some(claims()) },
+            Part {
+                tee: Tee::NvidiaGpu,
+                outcome: Outcome::Rejected,
+                cause: Some("signature.invalid".to_owned()),
+                claims: None,
+            },
+        ],
         valid_until: Some(time),
     };
     let decision = Decision {
@@ -210,6 +220,7 @@ fn events() -> Vec<Event> {
         cause: None,
         result: None,
         claims: None,
+        parts: Vec::new(),
         valid_until: None,
         checks: Vec::new(),
         ..attestation.clone()

@@ -235,6 +235,7 @@ impl Case {
             config: reference.config.clone(),
             binding: None,
             boot: None,
+            td: None,
             proved: [Proved::Launch].into(),
         };
         let facts = InstanceFacts {

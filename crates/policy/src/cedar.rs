@@ -230,14 +230,13 @@ fn claims_record(claims: &Claims, conceded: &BTreeSet<Concession>) -> Result<Res
     for proof in &claims.proved {
         proved.push(RestrictedExpression::new_entity_uid(uid("Proof", proof.as_str())?));
     }
-    let words = |conceded: &BTreeSet<Concession>| {
-        let words = conceded.iter().map(|one| RestrictedExpression::new_string(one.to_string()));
-        RestrictedExpression::new_set(words)
-    };
+    fn words<T: std::fmt::Display>(all: &BTreeSet<T>) -> RestrictedExpression {
+        RestrictedExpression::new_set(all.iter().map(|one| RestrictedExpression::new_string(one.to_string())))
+    }
     let advisories = claims.tcb.advisories.iter().cloned().map(RestrictedExpression::new_string);
     // What is beyond a Long is left out: a `has` test then says no, which can only narrow a permit.
     let number = |value: Option<u64>| value.and_then(|n| i64::try_from(n).ok()).map(RestrictedExpression::new_long);
-    let boot = claims.boot.as_ref();
+    let (boot, td) = (claims.boot.as_ref(), claims.td.as_ref());
     let fields = BTreeMap::from([
         ("tee", Some(RestrictedExpression::new_entity_uid(uid("Tee", claims.tee.as_str())?))),
         ("tcb", Some(RestrictedExpression::new_entity_uid(uid("TcbStatus", claims.tcb.status.as_str())?))),
@@ -255,6 +254,8 @@ fn claims_record(claims: &Claims, conceded: &BTreeSet<Concession>) -> Result<Res
         ("config", hex(&claims.config)),
         ("secureBoot", boot.and_then(|boot| boot.secure_boot).map(RestrictedExpression::new_bool)),
         ("kernelCommandLine", boot.and_then(|boot| text(&boot.kernel_command_line))),
+        ("tdAttributes", td.map(|td| words(&td.attributes))),
+        ("serviceTd", td.map(|td| RestrictedExpression::new_bool(td.service_td))),
         ("conceded", Some(conceded).filter(|all| !all.is_empty()).map(words)),
     ]);
     let present = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));

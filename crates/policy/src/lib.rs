@@ -17,7 +17,7 @@
 //! # let claims = Claims {
 //! #     tee: Tee::Snp, product: None, platform_id: None, tcb: TcbClaims::new(TcbStatus::UpToDate), debug: Some(false),
 //! #     migratable: None, privilege: None, launch: LaunchClaims::default(), registers: Default::default(), config: None,
-//! #     binding: None, boot: None, proved: Default::default(),
+//! #     binding: None, boot: None, td: None, proved: Default::default(),
 //! # };
 //!
 //! let rule = SimpleRule::parse(RuleEffect::Allow, "payments/api decrypt key/payments/pii max-age=1h")?;

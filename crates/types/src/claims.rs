@@ -80,6 +80,23 @@ words!(
     }
 );
 
+words!(
+    /// Something about a trust domain's attributes (Intel TDX Module ABI 1.5, ATTRIBUTES) that is refused unless it is conceded.
+    TdAttribute, "TD attribute", "expected one of sept-ve, pks, key-locker, provisioning-agent, perfmon",
+    {
+        /// `SEPT_VE_DISABLE` is off: the host can make the TD take an exception on access to its own memory.
+        SeptVe = "sept-ve",
+        /// The TD may use supervisor protection keys.
+        Pks = "pks",
+        /// The TD may use Key Locker.
+        KeyLocker = "key-locker",
+        /// The TD may be a provisioning agent of TDX Connect.
+        ProvisioningAgent = "provisioning-agent",
+        /// The TD may use performance monitoring.
+        Perfmon = "perfmon",
+    }
+);
+
 /// Bytes that people see as hexadecimal: measurements, signers, platform ids.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HexBytes(pub Vec<u8>);
@@ -158,8 +175,22 @@ pub struct Claims {
     /// What the boot event log says, as far as the registers prove it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootClaims>,
+    /// Of a trust domain (TDX): what else it, or others with it, may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub td: Option<TdClaims>,
     /// What the evidence showed.
     pub proved: BTreeSet<Proved>,
+}
+
+/// What a trust domain (TDX), or others with it, may do beyond what any TEE may. The default is the strictest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TdClaims {
+    /// What of its attributes is refused unless it is conceded.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub attributes: BTreeSet<TdAttribute>,
+    /// Whether a service TD, which can read or move it, is bound to it or may be.
+    pub service_td: bool,
 }
 
 /// What a boot event log says of the boot. A claim is there only where nobody could have made it up after the machine was

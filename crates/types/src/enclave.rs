@@ -49,7 +49,7 @@ words!(
 
 words!(
     /// What a registration lets pass that is refused unless it says so.
-    Concession, "concession", "expected one of debug, migration, privilege, tcb",
+    Concession, "concession", "expected one of debug, migration, privilege, tcb, td-attributes, service-td",
     {
         /// The host's operator can look inside.
         Debug = "debug",
@@ -59,6 +59,10 @@ words!(
         Privilege = "privilege",
         /// The platform's TCB is not what its vendor asks for.
         Tcb = "tcb",
+        /// A trust domain (TDX) has attributes that are refused otherwise.
+        TdAttributes = "td-attributes",
+        /// A service TD, which can read or move the trust domain, is bound to it or may be.
+        ServiceTd = "service-td",
     }
 );
 

@@ -7,7 +7,7 @@ use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::TcbComponent;
-use crate::claims::{HexBytes, Proved, TcbStatus};
+use crate::claims::{HexBytes, Proved, TcbStatus, TdAttribute};
 use crate::{
     ChannelId, Concession, DecisionId, DomainClass, EnclaveName, EnclaveUid, GenesisHash, HeadHash, InstanceId,
     KeyIdentity, KeyUid, NodeId, Operation, PolicyId, ProblemCode, ReferenceDigest, ReleaseState, ResourceId,
@@ -82,6 +82,7 @@ words! {
     Tee = "A kind of trusted execution environment.";
     TcbStatus = "How up to date the platform is.";
     Proved = "What evidence speaks of.";
+    TdAttribute = "Something about a trust domain's attributes that is refused unless a registration takes it.";
     DomainClass = "The class of a domain; a production domain takes no simulated evidence.";
     KeyIdentity = "What an enclave's keys are derived from.";
     ReleaseState = "Where a release is in its life.";

@@ -234,6 +234,7 @@ fn claims(platform: &Platform<'_>, realm: &Realm<'_>) -> Claims {
         config: Some(realm.personalization.into()),
         binding: Some(realm.challenge.into()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

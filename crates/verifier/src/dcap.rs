@@ -29,7 +29,6 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{EvidencePart, Tee};
 
-pub use attributes::TdAttribute;
 pub use cache::{Cache, RolledBack};
 pub use collateral::{Collateral, CollateralError, CollateralId, CollateralNumbers, VerifiedCollateral};
 pub use pck::PckCa;

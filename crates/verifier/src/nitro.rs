@@ -161,6 +161,7 @@ fn claims(document: &Document<'_>) -> Claims {
         config: document.measured(3).map(Into::into),
         binding: binding.map(Into::into),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

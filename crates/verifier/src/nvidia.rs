@@ -201,6 +201,7 @@ fn claims(report: &Report<'_>, chain: &Chain) -> Claims {
         config: None,
         binding: Some(report.nonce.as_slice().into()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burgrave_types::claims::TcbStatus;
+use burgrave_types::claims::{TcbStatus, TdAttribute};
 use serde::{Deserialize, Serialize};
 
 use crate::RunTimeProfile;
-use crate::dcap::TdAttribute;
 
 /// The demands. The default is the strict profile; every knob loosens it or adds a demand, and an unknown one is an error.
 ///

@@ -136,6 +136,7 @@ mod tests {
                 config: None,
                 binding: None,
                 boot: None,
+                td: None,
                 proved: BTreeSet::new(),
             }),
             raw: Value::Null.into(),

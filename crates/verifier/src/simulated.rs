@@ -99,6 +99,7 @@ fn claims(report: &SimulatedReport) -> Claims {
         config: report.config.clone(),
         binding: Some(report.report_data.clone()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

@@ -247,6 +247,7 @@ fn claims(report: &Report, family: Option<Family>, csp_id: Option<&[u8]>, status
         config: Some(report.host_data.as_slice().into()),
         binding: Some(report.report_data.as_slice().into()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     }
 }

@@ -1,12 +1,13 @@
 //! What a registration demands beyond its releases: as arguments, and as it is shown.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use burgrave_types::api::{
     AcceptedTcb, RequiredPart, Requirements, RunTimeRequirement, Shortfall, TcbComponent, TcbFloor,
 };
-use burgrave_types::claims::{HexBytes, ReferenceValue, TcbStatus};
+use burgrave_types::claims::{HexBytes, ReferenceValue, TcbStatus, TdAttribute};
 use burgrave_types::{Concession, ParseError, Problem, ProblemCode, Tee, Timestamp};
 use clap::Args;
 
@@ -34,6 +35,16 @@ pub(crate) struct RequirementArgs {
     /// The least privileged VMPL (0 to 3) that may ask for evidence of SEV-SNP; 0 unless given
     #[arg(long, value_name = "LEVEL", help_heading = HEADING)]
     max_vmpl: Option<u32>,
+    /// An attribute of a trust domain (TDX) to take, as some clouds set it: `sept-ve` (SEPT_VE_DISABLE off), `pks`,
+    /// `key-locker`, `provisioning-agent`, `perfmon`; may be given several times
+    #[arg(long = "allow-td", value_name = "ATTRIBUTE", help_heading = HEADING)]
+    allow_td: Vec<TdAttribute>,
+    /// An attribute of a trust domain to take no longer
+    #[arg(long = "refuse-td", value_name = "ATTRIBUTE", help_heading = HEADING)]
+    refuse_td: Vec<TdAttribute>,
+    /// Take a trust domain (TDX) to which a service TD is bound. Whoever made that one can then read or move it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
+    allow_service_td: Option<bool>,
     /// A TCB status to take, for good or for a time: `hardening-needed`, `configuration-needed`, `out-of-date:14d`
     #[arg(long, value_name = "STATUS[:SPAN]", value_parser = accepted, help_heading = HEADING)]
     accept_tcb: Vec<(TcbStatus, Option<u64>)>,
@@ -54,9 +65,19 @@ pub(crate) struct RequirementArgs {
     /// `nvidia-gpu:measurement=00ff…,measurement3=00ff…`; several of one kind are alternatives
     #[arg(long = "with", value_name = "TEE[:NAME=HEX,…]", value_parser = part, help_heading = HEADING)]
     with: Vec<(Tee, Option<ReferenceValue>)>,
+    /// Demand that a revocation list of AMD's is at hand for evidence of SEV-SNP
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
+    snp_crl: Option<bool>,
+    /// PCRs that a TPM's quote must cover beside those of the releases, all of them: `0,2,4,7`; `none`
+    #[arg(long, value_name = "NUMBERS", value_parser = pcrs, help_heading = HEADING)]
+    pcrs: Option<Pcrs>,
     /// Demand a boot event log that explains the evidence's registers
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = HEADING)]
     boot_log: Option<bool>,
+    /// Registers that a boot event log need not explain, all of them: `pcr9,pcr10`, `rtmr3`; `none`; `default` for those that
+    /// others than firmware and boot loader extend
+    #[arg(long, value_name = "REGISTERS", value_parser = unexplained, help_heading = HEADING)]
+    unexplained: Option<Unexplained>,
     /// Demand proof of what was loaded since the boot, and that it is allowed: a TOML file with `files` (`sha256:00ff…`),
     /// `keys` (PEM) and `allow_violations`; docs/measured-boot.md
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
@@ -68,6 +89,14 @@ pub(crate) struct RequirementArgs {
     #[arg(long, value_name = "TEE", help_heading = HEADING)]
     without: Vec<Tee>,
 }
+
+/// PCRs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Pcrs(BTreeSet<u8>);
+
+/// Registers, where it is not those that go without saying.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Unexplained(Option<BTreeSet<String>>);
 
 impl RequirementArgs {
     /// The requirements that come of `before`; none where nothing is said.
@@ -82,6 +111,9 @@ impl RequirementArgs {
         after.allow_debug = self.allow_debug.unwrap_or(after.allow_debug);
         after.allow_migration = self.allow_migration.unwrap_or(after.allow_migration);
         after.max_privilege = self.max_vmpl.unwrap_or(after.max_privilege);
+        after.allow_td_attributes.extend(&self.allow_td);
+        after.allow_td_attributes.retain(|attribute| !self.refuse_td.contains(attribute));
+        after.allow_service_td = self.allow_service_td.unwrap_or(after.allow_service_td);
         let in_time = |span: u64| now + Duration::from_secs(span);
         let said = |status| self.accept_tcb.iter().any(|(of, _)| *of == status);
         after.tcb_accepted.retain(|one| !self.refuse_tcb.contains(&one.status) && !said(one.status));
@@ -108,7 +140,14 @@ impl RequirementArgs {
                 None => after.parts.push(RequiredPart { tee: *tee, references: reference.iter().cloned().collect() }),
             }
         }
+        after.snp_crl = self.snp_crl.unwrap_or(after.snp_crl);
+        if let Some(Pcrs(pcrs)) = &self.pcrs {
+            after.pcrs.clone_from(pcrs);
+        }
         after.boot_log = self.boot_log.unwrap_or(after.boot_log);
+        if let Some(Unexplained(registers)) = &self.unexplained {
+            after.boot_log_unexplained.clone_from(registers);
+        }
         match &self.run_time {
             Some(path) => after.run_time = Some(run_time(path)?),
             None if self.any_run_time => after.run_time = None,
@@ -135,6 +174,10 @@ pub(crate) fn facts<'a>(facts: Facts<'a>, requirements: &Requirements, output: &
         [] => format!("{} (any)", part.tee),
         references => format!("{}: {}", part.tee, references.iter().map(describe).collect::<Vec<_>>().join(" or ")),
     });
+    let some = |pcrs: &BTreeSet<u8>| Some(list(pcrs)).filter(|_| !pcrs.is_empty());
+    let attributes = Some(&requirements.allow_td_attributes).filter(|all| !all.is_empty()).map(list);
+    let unexplained = requirements.boot_log_unexplained.as_ref();
+    let unexplained = unexplained.map(|all| if all.is_empty() { "nothing".to_owned() } else { warning(&list(all)) });
     facts
         .maybe("platforms let in", Some(list(&requirements.platforms)).filter(|_| !requirements.platforms.is_empty()))
         .maybe("debugging", requirements.allow_debug.then(|| warning("taken: its host can look inside")))
@@ -143,10 +186,15 @@ pub(crate) fn facts<'a>(facts: Facts<'a>, requirements: &Requirements, output: &
             "privilege",
             (requirements.max_privilege > 0).then(|| warning(&format!("VMPL {} taken", requirements.max_privilege))),
         )
+        .maybe("TD attributes taken", attributes.map(|text| warning(&text)))
+        .maybe("service TD", requirements.allow_service_td.then(|| warning("taken: it can read or move the TD")))
         .maybe("TCB taken besides", some_lines(accepted).map(|text| warning(&text)))
         .maybe("TCB at least", some_lines(floors))
         .maybe("parts beside it", some_lines(parts))
+        .maybe("AMD's revocation list", requirements.snp_crl.then_some("demanded"))
+        .maybe("PCRs quoted", some(&requirements.pcrs))
         .maybe("boot event log", requirements.boot_log.then_some("demanded"))
+        .maybe("it need not explain", unexplained)
         .maybe("loaded at run time", requirements.run_time.as_ref().map(|run_time| allowed(run_time, output)))
 }
 
@@ -207,6 +255,30 @@ fn floor(text: &str) -> Result<(TcbComponent, u64), String> {
     let (component, number) = text.split_once('=').ok_or(expected)?;
     let component = component.parse().map_err(|error: ParseError| error.to_string())?;
     Ok((component, number.parse().map_err(|_| expected)?))
+}
+
+fn pcrs(text: &str) -> Result<Pcrs, String> {
+    if text == "none" {
+        return Ok(Pcrs(BTreeSet::new()));
+    }
+    let numbers = text.split(',').map(|number| number.trim().parse::<u8>().ok().filter(|number| *number < 24));
+    let numbers = numbers.collect::<Option<_>>().ok_or("expected numbers from 0 to 23, e.g. `0,2,4,7`, or `none`")?;
+    Ok(Pcrs(numbers))
+}
+
+fn unexplained(text: &str) -> Result<Unexplained, String> {
+    let expected = "expected registers, e.g. `pcr9,pcr10` or `rtmr3`, `none` or `default`";
+    match text {
+        "default" => return Ok(Unexplained(None)),
+        "none" => return Ok(Unexplained(Some(BTreeSet::new()))),
+        _ => {}
+    }
+    let is_register = |name: &str| {
+        let number = name.strip_prefix("pcr").or_else(|| name.strip_prefix("rtmr"));
+        number.is_some_and(|number| number.parse::<u8>().is_ok_and(|value| value.to_string() == number))
+    };
+    let names: BTreeSet<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().all(|name| is_register(name)) { Ok(Unexplained(Some(names))) } else { Err(expected.to_owned()) }
 }
 
 fn part(text: &str) -> Result<(Tee, Option<ReferenceValue>), String> {
@@ -277,6 +349,31 @@ mod tests {
         assert_eq!(change(&raised, &["--tcb-floor", "milan.snp=25"]).unwrap().tcb_floors.len(), 1);
         assert!(change(&raised, &["--drop-floor", "milan.snp"]).unwrap().tcb_floors.is_empty());
         for wrong in [["--tcb-floor", "milan.snp"], ["--tcb-floor", "naples.snp=1"], ["--grace", "1d"]] {
+            assert!(Line::try_parse_from(["enclave"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_of_a_trust_domain_is_added_and_taken_back_word_by_word() {
+        let line = ["--allow-td", "sept-ve", "--allow-td", "perfmon", "--allow-service-td"];
+        let made = change(&Requirements::default(), &line).unwrap();
+        assert_eq!(made.allow_td_attributes, [TdAttribute::SeptVe, TdAttribute::Perfmon].into());
+        assert!(made.allow_service_td);
+        let less = change(&made, &["--refuse-td", "perfmon", "--allow-service-td=false"]).unwrap();
+        assert_eq!((less.allow_td_attributes, less.allow_service_td), ([TdAttribute::SeptVe].into(), false));
+        assert!(Line::try_parse_from(["enclave", "--allow-td", "debug"]).is_err());
+    }
+
+    #[test]
+    fn pcrs_and_registers_are_said_as_a_whole_and_can_be_taken_back() {
+        let made = change(&Requirements::default(), &["--pcrs", "0,2, 7", "--unexplained", "pcr9,pcr10", "--snp-crl"])
+            .unwrap();
+        assert_eq!((made.pcrs.clone(), made.snp_crl), ([0, 2, 7].into(), true));
+        assert_eq!(made.boot_log_unexplained, Some(["pcr9", "pcr10"].map(str::to_owned).into()));
+        assert_eq!(change(&made, &["--unexplained", "none"]).unwrap().boot_log_unexplained, Some([].into()));
+        let line = ["--pcrs", "none", "--unexplained", "default", "--snp-crl=false"];
+        assert_eq!(change(&made, &line), Some(Requirements::default()));
+        for wrong in [["--pcrs", "24"], ["--pcrs", ""], ["--unexplained", "pcr"], ["--unexplained", "pcr07"]] {
             assert!(Line::try_parse_from(["enclave"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
     }

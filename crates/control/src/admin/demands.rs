@@ -1,10 +1,13 @@
 //! What the requirements of a registration may be.
 
+use std::collections::BTreeSet;
+
 use burgrave_types::api::{RequiredPart, Requirements, RunTimeRequirement};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{DomainClass, Tee};
 
 use super::check::Faults;
+use crate::attestation::{MOST_PCRS, logged_registers};
 
 /// Entries of one list, at most: each floor or end of a status that is to come costs a verification more.
 const MOST: usize = 32;
@@ -17,6 +20,7 @@ const MOST_PLATFORMS: usize = 10_000;
 pub(super) fn check(faults: &mut Faults, at: &str, tee: Tee, class: DomainClass, requirements: &Requirements) {
     let Requirements { platforms, allow_debug, allow_migration, max_privilege, .. } = requirements;
     let Requirements { tcb_accepted, tcb_floors, parts, boot_log, run_time, .. } = requirements;
+    let Requirements { allow_td_attributes, allow_service_td, snp_crl, pcrs, boot_log_unexplained, .. } = requirements;
     faults.check(tee != Tee::Tpm || platforms.is_empty(), &format!("{at}/platforms"), || {
         "a TPM is known by its endorsement key: list it in `tpm_ek_digests`".to_owned()
     });
@@ -42,6 +46,31 @@ pub(super) fn check(faults: &mut Faults, at: &str, tee: Tee, class: DomainClass,
     faults.check(*max_privilege <= 3, &format!("{at}/max_privilege"), || {
         format!("SEV-SNP has the VMPLs 0 to 3, found {max_privilege}")
     });
+    // An Azure machine may stand on TDX.
+    let is_td = matches!(tee, Tee::Tdx | Tee::AzVtpm);
+    faults.check(allow_td_attributes.is_empty() || is_td, &format!("{at}/allow_td_attributes"), || {
+        format!("a `{tee}` enclave is no trust domain of TDX: it has no TD attributes that could be conceded")
+    });
+    faults.check(!allow_service_td || is_td, &format!("{at}/allow_service_td"), || {
+        format!("a `{tee}` enclave is no trust domain of TDX: no service TD can be bound to it")
+    });
+    faults.check(!snp_crl || matches!(tee, Tee::Snp | Tee::AzVtpm), &format!("{at}/snp_crl"), || {
+        format!("evidence of `{tee}` does not rest on AMD's certificates")
+    });
+    let has_pcrs = matches!(tee, Tee::Tpm | Tee::AzVtpm);
+    faults.check(pcrs.is_empty() || has_pcrs, &format!("{at}/pcrs"), || {
+        format!("evidence of `{tee}` has no quote of a TPM")
+    });
+    faults.check(pcrs.iter().all(|pcr| *pcr < MOST_PCRS), &format!("{at}/pcrs"), || {
+        format!("a TPM has the PCRs 0 to {}, found {pcrs:?}", MOST_PCRS - 1)
+    });
+    if let Some(unexplained) = boot_log_unexplained {
+        let known: BTreeSet<String> = logged_registers(tee).collect();
+        faults.check(unexplained.is_subset(&known), &format!("{at}/boot_log_unexplained"), || {
+            let strange: Vec<_> = unexplained.difference(&known).map(String::as_str).collect();
+            format!("no boot event log of `{tee}` speaks of `{}`", strange.join("`, `"))
+        });
+    }
     for (name, count) in
         [("tcb_accepted", tcb_accepted.len()), ("tcb_floors", tcb_floors.len()), ("parts", parts.len())]
     {

@@ -207,6 +207,9 @@ fn conceding(record: &EnclaveRecord) -> String {
     conceded.extend(requirements.allow_debug.then(|| Concession::Debug.to_string()));
     conceded.extend(requirements.allow_migration.then(|| Concession::Migration.to_string()));
     conceded.extend((requirements.max_privilege > 0).then(|| format!("VMPL {}", requirements.max_privilege)));
+    let attributes = requirements.allow_td_attributes.iter();
+    conceded.extend(attributes.map(|attribute| format!("TD attribute {attribute}")));
+    conceded.extend(requirements.allow_service_td.then(|| "a service TD".to_owned()));
     conceded.extend(requirements.tcb_accepted.iter().map(|accepted| match accepted.until {
         Some(until) => format!("TCB {} until {until}", accepted.status),
         None => format!("TCB {}", accepted.status),

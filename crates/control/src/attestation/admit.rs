@@ -32,36 +32,44 @@ const MAX_INSTANCES: usize = 10_000;
 impl Control {
     /// Admits or renews an instance whose evidence was taken. Where that is refused, it is recorded.
     pub(super) async fn admit(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
-        let bearer = refuse::Bearer::from(&admission);
-        self.admit_verified(admission, link).await.map_err(|problem| self.refused(bearer, problem.into()))
+        let admitted = self.admit_verified(&admission, link).await;
+        admitted.map_err(|problem| {
+            let refusal = refuse::Refusal {
+                checks: admission.checks.clone(),
+                claims: Some(Box::new(admission.claims.clone())),
+                parts: admission.parts.iter().map(refuse::taken).collect(),
+                ..problem.into()
+            };
+            self.refused((&admission).into(), refusal)
+        })
     }
 
-    async fn admit_verified(&self, admission: Admission, link: &LinkBinding) -> Result<Attested, Problem> {
+    async fn admit_verified(&self, admission: &Admission, link: &LinkBinding) -> Result<Attested, Problem> {
         let view = self.view()?;
-        let enclave = self.still_admits(&view, &admission)?;
+        let enclave = self.still_admits(&view, admission)?;
         // Before anything is written for it, and before the HSM is asked.
         if admission.instance.is_none() && !has_room(&view, admission.enclave, self.now()) {
             return Err(too_many(&admission.enclave_name));
         }
         if self.refusals().is_full(admission.instance, ProblemCode::PolicyDenied.as_str()) {
-            self.denied_unheard(&view, &candidate(&admission))?;
+            self.denied_unheard(&view, &candidate(admission))?;
         }
-        self.rule_candidate(&view, &candidate(&admission))?.or_denied()?;
+        self.rule_candidate(&view, &candidate(admission))?.or_denied()?;
 
         let now = self.now();
         let instance = admission.instance.unwrap_or_else(|| InstanceId::random(self.random()));
         let interval = std::time::Duration::from_secs(enclave.record.reattest_every_secs);
         let ends = now + lifetime(enclave.record.reattest_every_secs);
         let until = admission.valid_until.map_or(ends, |end| end.min(ends));
-        let result = self.sign_result(&admission, instance, now, until)?;
+        let result = self.sign_result(admission, instance, now, until)?;
         let digest = ResultDigest::from_bytes(sha256(result.as_bytes()));
-        let svid = self.issue_svid(&admission, link, now, until).await?;
+        let svid = self.issue_svid(admission, link, now, until).await?;
         let sealed_instance_key = match admission.renews {
             true => None,
-            false => Some(self.seal_instance_key(&admission, instance).await?),
+            false => Some(self.seal_instance_key(admission, instance).await?),
         };
-        self.record_attestation(&admission, instance, digest, until)?;
-        let revision = self.record_instance(&admission, instance, digest, now, until).await?;
+        self.record_attestation(admission, instance, digest, until)?;
+        let revision = self.record_instance(admission, instance, digest, now, until).await?;
         let view = self.view()?;
         let entry = view.instance(instance).ok_or_else(crate::authorizer::not_attested)?;
         entry.live.set_result(digest);
@@ -72,7 +80,12 @@ impl Control {
             standing => return Err(standing_problem(entry, standing)),
         }
         let what = if admission.instance.is_some() { "instance.renewed" } else { "instance.attested" };
-        self.happened(what, &instance.to_string(), &format!("{}@{}", admission.enclave_name, admission.release));
+        let mut detail = format!("{}@{}", admission.enclave_name, admission.release);
+        if !admission.parts.is_empty() {
+            let parts: Vec<_> = admission.parts.iter().map(in_words).collect();
+            detail = format!("{detail}, with {}", parts.join(", "));
+        }
+        self.happened(what, &instance.to_string(), &detail);
         Ok(Attested {
             instance,
             svid_chain: svid.into_iter().map(|certificate| certificate.to_vec()).collect(),
@@ -266,6 +279,7 @@ impl Control {
             evidence: admission.evidence,
             result: Some(digest),
             claims: Some(admission.claims.clone()),
+            parts: admission.parts.iter().map(refuse::taken).collect(),
             valid_until: Some(until),
         };
         self.record(Kind::Attestation(Box::new(event)), Durability::Durable)
@@ -281,6 +295,13 @@ fn candidate(admission: &Admission) -> CandidateFacts {
         claims: admission.claims.clone(),
         conceded: admission.conceded.clone(),
     }
+}
+
+/// A part beside the lead in a few words: what it is, and which.
+fn in_words(part: &burgrave_types::Claims) -> String {
+    let name = part.product.as_deref().map_or_else(String::new, |product| format!(" {product}"));
+    let platform = part.platform_id.as_ref().map_or_else(String::new, |id| format!(" {:.16}", id.to_string()));
+    format!("{}{name}{platform}", part.tee)
 }
 
 /// Whether one more instance of the enclave may come.

@@ -12,7 +12,7 @@ mod ticket;
 mod verify;
 
 pub(crate) use admit::{hsm_problem, sealing_key, sealing_problem};
-pub(crate) use requirements::run_time_profile;
+pub(crate) use requirements::{MOST_PCRS, logged_registers, run_time_profile};
 pub(crate) use run_time::RunTimeLogs;
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The PCRs that a TPM quotes: all, whatever the registration, so that a challenge tells nothing of it.
-const PCRS: std::ops::Range<u8> = 0..24;
+const PCRS: std::ops::Range<u8> = 0..MOST_PCRS;
 
 /// How long an attestation holds, as a multiple of the interval at which it is asked for: half an interval to answer in.
 pub(crate) fn lifetime(interval_secs: u64) -> Duration {

@@ -3,7 +3,7 @@
 //! That they belong to the lead, its report data shows, which covers their digests; that they are fresh, the nonce, which
 //! is derived from the challenge ([`burgrave_seal::binding::part_nonce`]).
 
-use burgrave_audit::Check as AuditedCheck;
+use burgrave_audit::{Check as AuditedCheck, Outcome, Part};
 use burgrave_seal::binding::part_nonce;
 use burgrave_types::api::RequiredPart;
 use burgrave_types::{Claims, DomainClass, EvidencePart, Problem, ProblemCode, Tee, Timestamp};
@@ -44,13 +44,13 @@ impl Control {
             parts.checks.extend(named(index, &verification));
             let claims = match &verification.claims {
                 Some(claims) if verification.verdict == Verdict::Accept => claims,
-                _ => return Err(refused(index, &verification, parts.checks)),
+                _ => return Err(parts.refused(index, &verification, wanted)),
             };
             if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {
-                return Err(refuse::barred(&enclave.name, platform).into());
+                return Err(parts.unfit(refuse::barred(&enclave.name, platform), claims));
             }
             if let Err(problem) = appraised(enclave, index, wanted, claims) {
-                return Err(Refusal { problem: Box::new(problem), checks: parts.checks, claims: None });
+                return Err(parts.unfit(problem, claims));
             }
             parts.valid_until = parts.valid_until.into_iter().chain(verification.valid_until).min();
             parts.claims.push(lasting(claims.clone(), wanted));
@@ -65,10 +65,40 @@ impl Control {
         (index, part): (usize, &EvidencePart),
         now: Timestamp,
     ) -> Verification {
-        let profile =
+        let mut profile =
             Profile { allow_simulated: self.class() == DomainClass::Dev, ..profile(&enclave.requirements, now) };
+        // What was booted and loaded is the lead's to prove: a device has neither log.
+        (profile.boot_log.required, profile.run_time) = (false, None);
         let nonce = part_nonce(&request.nonce, index, part.tee);
         self.endorser().judge(part, Endorsements::default(), profile, Expected::Nonce(&nonce), now)
+    }
+}
+
+impl Parts {
+    /// The refusal of a part that was not verified.
+    fn refused(self, index: usize, verification: &Verification, wanted: &RequiredPart) -> Refusal {
+        let refusal = refuse::verification(verification);
+        // A part over another nonce is one of another evidence.
+        let cause = match verification.cause {
+            Some(Cause::BindingNonce) => Cause::BindingPart.as_str(),
+            Some(cause) => cause.as_str(),
+            None => Cause::FormatMalformed.as_str(),
+        };
+        let detail = format!("part {index} of the evidence: {}", refusal.problem.detail);
+        let problem = Problem { detail, ..*refusal.problem }.with_cause(cause);
+        self.ending(problem, verification.tee, refusal.claims.map(|claims| lasting(*claims, wanted)))
+    }
+
+    /// The refusal of a part that is genuine, and is not taken: all that it says goes on record.
+    fn unfit(self, problem: Problem, claims: &Claims) -> Refusal {
+        self.ending(problem, claims.tee, Some(claims.clone()))
+    }
+
+    /// The refusal of the whole for the last part that was looked at.
+    fn ending(self, problem: Problem, tee: Tee, claims: Option<Claims>) -> Refusal {
+        let last = Part { tee, outcome: Outcome::Rejected, cause: Some(refuse::cause(&problem)), claims };
+        let parts = self.claims.iter().map(refuse::taken).chain([last]).collect();
+        Refusal { problem: Box::new(problem), checks: self.checks, claims: None, parts }
     }
 }
 
@@ -109,19 +139,6 @@ fn lasting(mut claims: Claims, wanted: &RequiredPart) -> Claims {
 fn named(index: usize, verification: &Verification) -> Vec<AuditedCheck> {
     let checks = refuse::audited(&verification.checks).into_iter();
     checks.map(|check| AuditedCheck { name: format!("parts.{index}.{}", check.name), ..check }).collect()
-}
-
-fn refused(index: usize, verification: &Verification, checks: Vec<AuditedCheck>) -> Refusal {
-    let refusal = refuse::verification(verification);
-    // A part over another nonce is one of another evidence.
-    let cause = match verification.cause {
-        Some(Cause::BindingNonce) => Cause::BindingPart.as_str(),
-        Some(cause) => cause.as_str(),
-        None => Cause::FormatMalformed.as_str(),
-    };
-    let detail = format!("part {index} of the evidence: {}", refusal.problem.detail);
-    let problem = Problem { detail, ..*refusal.problem }.with_cause(cause);
-    Refusal { problem: Box::new(problem), checks, claims: None }
 }
 
 fn missing_part(enclave: &EnclaveRecord, tee: Tee) -> Problem {

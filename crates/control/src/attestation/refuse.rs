@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome};
+use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome, Part};
 use burgrave_types::api::Shortfall;
 use burgrave_types::{Concession, EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
 use burgrave_verifier::{Cause, Check, Difference, Verification};
@@ -11,16 +11,21 @@ use super::verify::Admission;
 use crate::challenge::ChallengeError;
 use crate::{AttestRequest, Control};
 
+/// Bytes of what a check expected or found that go on record.
+const LONGEST_TEXT: usize = 4096;
+
 /// Evidence that was not taken, with what the record says of it.
 pub(super) struct Refusal {
     pub(super) problem: Box<Problem>,
     pub(super) checks: Vec<AuditedCheck>,
     pub(super) claims: Option<Box<burgrave_types::Claims>>,
+    /// The parts beside the lead, as far as they were judged.
+    pub(super) parts: Vec<Part>,
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), checks: Vec::new(), claims: None }
+        Self { problem: Box::new(problem), checks: Vec::new(), claims: None, parts: Vec::new() }
     }
 }
 
@@ -73,6 +78,7 @@ impl Control {
             evidence: bearer.evidence,
             result: None,
             claims: refusal.claims.map(|claims| *claims),
+            parts: refusal.parts,
             valid_until: None,
         };
         // Refusing needs no record; a flood of refusals must not cost a disk write each.
@@ -117,6 +123,16 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
             "evidence must be made for this domain, enclave, challenge, link and keys: let the agent make it anew"
         }
         "migration" => "launch the enclave without a migration agent, or concede migration in its registration",
+        "td.attributes" => &td_attributes(verification.claims.as_ref()),
+        "service_td" => {
+            "launch the TD without a service TD; where the cloud binds one, an administrator may concede it: `burgrave enclave update … --allow-service-td`"
+        }
+        "pcr.selection" => {
+            "quote all PCRs that the challenge names; `burgrave enclave show` tells which the registration demands (`--pcrs`)"
+        }
+        "log.replay" => {
+            "send the boot event log of this boot; where others than firmware and boot loader extend the register, an administrator may leave it out: `burgrave enclave update … --unexplained`"
+        }
         "privilege" => "attest from a more privileged level, or raise the level that the registration takes",
         "collateral.validity" | "crl.validity" | "chain.untrusted" => {
             "attest again shortly: what was missing is fetched where the node has a source; `burgrave status` shows what it holds"
@@ -135,7 +151,24 @@ pub(super) fn verification(verification: &Verification) -> Refusal {
         problem: Problem::new(ProblemCode::AttestationRejected, detail).with_cause(cause).with_fix(fix).into(),
         checks: audited(&verification.checks),
         claims: verification.claims.clone().filter(|_| verification.authentic).map(Box::new),
+        parts: Vec::new(),
     }
+}
+
+/// What to do about attributes of a TD, naming those that a registration can concede.
+fn td_attributes(claims: Option<&burgrave_types::Claims>) -> String {
+    let attributes: Vec<_> =
+        claims.and_then(|claims| claims.td.as_ref()).iter().flat_map(|td| &td.attributes).collect();
+    if attributes.is_empty() {
+        return "launch it with attributes that an enclave may have; no registration concedes others".to_owned();
+    }
+    let words: Vec<_> = attributes.iter().map(|attribute| attribute.as_str()).collect();
+    let flags: Vec<_> = words.iter().map(|word| format!("--allow-td {word}")).collect();
+    format!(
+        "launch the TD without {}; where the cloud sets it, an administrator may concede it: `burgrave enclave update … {}`",
+        words.join(", "),
+        flags.join(" ")
+    )
 }
 
 /// Verification refused what the registration does not let pass; `floors` says which versions it wants.
@@ -170,6 +203,7 @@ pub(super) fn appraisal(enclave: &EnclaveName, verification: &Verification, diff
         ),
         checks,
         claims: verification.claims.clone().map(Box::new),
+        parts: Vec::new(),
     }
 }
 
@@ -248,13 +282,26 @@ pub(super) fn conceded(conceded: &BTreeSet<Concession>) -> Option<AuditedCheck> 
     })
 }
 
-/// Checks as the record has them.
+/// A part beside the lead that was taken, as the record has it.
+pub(super) fn taken(claims: &burgrave_types::Claims) -> Part {
+    Part { tee: claims.tee, outcome: Outcome::Accepted, cause: None, claims: Some(claims.clone()) }
+}
+
+/// Checks as the record has them. What evidence says is cut to a length that cannot keep a refusal off the record.
 pub(super) fn audited(checks: &[Check]) -> Vec<AuditedCheck> {
+    let text = |text: &dyn std::fmt::Display| {
+        let mut text = text.to_string();
+        if text.len() > LONGEST_TEXT {
+            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            text.push('…');
+        }
+        Some(text)
+    };
     let one = |check: &Check| AuditedCheck {
         name: check.name.to_owned(),
         passed: check.passed,
-        expected: Some(check.expected.to_string()),
-        found: Some(check.found.to_string()),
+        expected: text(&check.expected),
+        found: text(&check.found),
     };
     checks.iter().map(one).collect()
 }

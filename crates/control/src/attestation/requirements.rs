@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use burgrave_types::api::{Requirements, RunTimeRequirement, Shortfall};
-use burgrave_types::claims::{HexBytes, TcbStatus};
-use burgrave_types::{Claims, Concession, Timestamp};
+use burgrave_types::claims::{HexBytes, TcbStatus, TdAttribute};
+use burgrave_types::{Claims, Concession, Tee, Timestamp};
 use burgrave_verifier::{Check, FileDigest, FileKey, Profile, RunTimeProfile, Verdict, Verification};
+
+/// PCRs of a TPM (TCG PC Client Platform TPM Profile, section 4.6).
+pub(crate) const MOST_PCRS: u8 = 24;
 
 /// The profile that the requirements come to at a time. What a registration does not speak of is as strict as can be.
 pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
@@ -17,7 +20,14 @@ pub(super) fn profile(requirements: &Requirements, at: Timestamp) -> Profile {
         run_time: requirements.run_time.as_ref().map(|run_time| run_time_profile(run_time).unwrap_or_default()),
         ..Profile::default()
     };
+    profile.tdx.allow.clone_from(&requirements.allow_td_attributes);
+    profile.tdx.allow_service_td = requirements.allow_service_td;
+    profile.snp.require_crl = requirements.snp_crl;
+    profile.tpm.pcrs.clone_from(&requirements.pcrs);
     profile.boot_log.required = requirements.boot_log;
+    if let Some(unexplained) = &requirements.boot_log_unexplained {
+        profile.boot_log.unexplained.clone_from(unexplained);
+    }
     let taken = requirements.tcb_accepted.iter().filter(|accepted| accepted.until.is_none_or(|until| at < until));
     profile.tcb_status.extend(taken.map(|accepted| accepted.status));
     for floor in requirements.tcb_floors.iter().filter(|floor| floor.enforced_from.is_none_or(|from| from <= at)) {
@@ -48,13 +58,27 @@ pub(crate) fn run_time_profile(run_time: &RunTimeRequirement) -> Result<RunTimeP
 
 /// The profile of all that some registration may concede: what it refuses, each refuses.
 pub(super) fn laxest() -> Profile {
-    Profile {
+    let mut profile = Profile {
         allow_debug: true,
         allow_migration: true,
         max_vmpl: u32::MAX,
         tcb_status: TcbStatus::ALL.iter().copied().collect(),
         ..Profile::default()
-    }
+    };
+    profile.tdx.allow = TdAttribute::ALL.iter().copied().collect();
+    profile.tdx.allow_service_td = true;
+    profile.boot_log.unexplained = logged_registers(Tee::Tpm).chain(logged_registers(Tee::Tdx)).collect();
+    profile
+}
+
+/// The registers that a boot event log of that TEE can speak of, by their names without the bank.
+pub(crate) fn logged_registers(tee: Tee) -> impl Iterator<Item = String> {
+    let (name, count) = match tee {
+        Tee::Tpm | Tee::AzVtpm => ("pcr", MOST_PCRS),
+        Tee::Tdx => ("rtmr", 4),
+        Tee::Snp | Tee::Sgx | Tee::Nitro | Tee::Cca | Tee::NvidiaGpu | Tee::Simulated => ("", 0),
+    };
+    (0..count).map(move |index| format!("{name}{index}"))
 }
 
 /// The times after `now` at which the requirements become stricter by themselves, earliest first.
@@ -96,6 +120,8 @@ pub(super) fn conceded(claims: &Claims) -> BTreeSet<Concession> {
         (Concession::Migration, claims.migratable == Some(true)),
         (Concession::Privilege, claims.privilege.is_some_and(|level| level > 0)),
         (Concession::Tcb, !matches!(claims.tcb.status, TcbStatus::UpToDate | TcbStatus::VendorManaged)),
+        (Concession::TdAttributes, claims.td.as_ref().is_some_and(|td| !td.attributes.is_empty())),
+        (Concession::ServiceTd, claims.td.as_ref().is_some_and(|td| td.service_td)),
     ];
     found.into_iter().filter(|(_, found)| *found).map(|(concession, _)| concession).collect()
 }

@@ -113,9 +113,15 @@ impl Control {
             return Err(refuse::barred(&request.enclave, platform).into());
         }
         let (release, reference, release_ends) = appraised(enclave, &verification, &claims, (instance.is_some(), now))?;
-        let parts = self.verify_parts(request, enclave, now)?;
+        let parts = self.verify_parts(request, enclave, now).map_err(|refusal| Refusal {
+            // The lead's were taken; they stand beside what was refused.
+            checks: [refuse::audited(&verification.checks), refusal.checks].concat(),
+            claims: Some(Box::new(lasting(claims.clone(), enclave))),
+            ..refusal
+        })?;
         let shortfall = shortfall(requirements, now, |at| self.verify_evidence(request, tpm.as_ref(), under(at), now));
-        let conceded = conceded(&claims);
+        // What a device beside it concedes, the whole does.
+        let conceded: BTreeSet<_> = std::iter::once(&claims).chain(&parts.claims).flat_map(conceded).collect();
         let mut checks = refuse::audited(&verification.checks);
         checks.extend(parts.checks);
         checks.extend(shortfall.as_ref().map(refuse::coming));
@@ -206,11 +212,8 @@ impl Control {
             ima: self.run_time_logs().get(&spki_hash(&request.link.identity_spki)),
             ..Endorsements::default()
         };
-        let profile = Profile {
-            allow_simulated: self.class() == DomainClass::Dev,
-            tpm: TpmProfile { trust: TpmTrust::Listed, pcrs: BTreeSet::new() },
-            ..profile
-        };
+        let tpm = TpmProfile { trust: TpmTrust::Listed, ..profile.tpm };
+        let profile = Profile { allow_simulated: self.class() == DomainClass::Dev, tpm, ..profile };
         let (report_data, qualifying_data) = (binding.report_data(), binding.qualifying_data());
         let expected = Expected::Binding { report_data: &report_data, qualifying_data: &qualifying_data };
         self.endorser().judge(part, endorsements, profile, expected, now)

@@ -49,7 +49,13 @@ fn stricter_from(old: &Requirements, new: &Requirements, now: Timestamp) -> Opti
         || (old.allow_migration && !new.allow_migration)
         || new.max_privilege < old.max_privilege
         || old.parts != new.parts
+        || !old.allow_td_attributes.is_subset(&new.allow_td_attributes)
+        || (old.allow_service_td && !new.allow_service_td)
+        || (new.snp_crl && !old.snp_crl)
+        || !new.pcrs.is_subset(&old.pcrs)
         || (new.boot_log && !old.boot_log)
+        // Which registers the default names is the verifier's to know.
+        || old.boot_log_unexplained != new.boot_log_unexplained
         || (old.run_time != new.run_time && new.run_time.is_some())
         || (old.platforms != new.platforms && !new.platforms.is_empty());
     let horizons = old.tcb_accepted.iter().filter_map(|was| {
@@ -120,6 +126,14 @@ mod tests {
             ("{}", listed, Some(NOW)),
             (listed, "{}", None),
             ("{}", r#"{"boot_log":true}"#, Some(NOW)),
+            (r#"{"allow_td_attributes":["pks","sept-ve"]}"#, r#"{"allow_td_attributes":["pks"]}"#, Some(NOW)),
+            ("{}", r#"{"allow_td_attributes":["pks"]}"#, None),
+            (r#"{"allow_service_td":true}"#, "{}", Some(NOW)),
+            ("{}", r#"{"allow_service_td":true}"#, None),
+            ("{}", r#"{"snp_crl":true}"#, Some(NOW)),
+            ("{}", r#"{"pcrs":[7]}"#, Some(NOW)),
+            (r#"{"pcrs":[7]}"#, "{}", None),
+            ("{}", r#"{"boot_log_unexplained":[]}"#, Some(NOW)),
             ("{}", r#"{"run_time":{"files":["sha256:00"]}}"#, Some(NOW)),
             (r#"{"run_time":{"files":["sha256:00"]}}"#, "{}", None),
         ] {

@@ -35,3 +35,4 @@ mod run_time;
 mod standing;
 mod tees;
 mod tpm;
+mod trust_domains;

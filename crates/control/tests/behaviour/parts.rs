@@ -1,6 +1,7 @@
 //! Evidence of several parts: each verified, bound, asked for, or the whole is refused.
 
-use burgrave_control::NewEnclave;
+use burgrave_audit::{Attestation, Kind, Outcome};
+use burgrave_control::{NewEnclave, NewPolicy};
 use burgrave_identity::jws;
 use burgrave_types::{Clock, EvidencePart, Problem, ProblemCode, Tee};
 
@@ -44,6 +45,10 @@ async fn parts_that_are_asked_for_are_verified_and_told_of() {
     }
     let log = format!("{:?}", node.audit.memory.events());
     assert!(log.contains("parts.1.nvidia.signature"), "{log}");
+    let event = attestations(&node).pop().unwrap();
+    let told = event.parts.iter().map(|part| (part.tee, part.outcome, part.cause.clone(), part.claims.clone()));
+    let expected = shown.parts.iter().map(|claims| (Tee::NvidiaGpu, Outcome::Accepted, None, Some(claims.clone())));
+    assert!(told.eq(expected), "{:?}", event.parts);
     // A renewal says the same and is no record.
     assert_eq!(agent.attest(&node).await.unwrap().revision, attested.revision);
     node.make_key("key/payments/pii").await;
@@ -52,6 +57,47 @@ async fn parts_that_are_asked_for_are_verified_and_told_of() {
     let id = agent.id().to_string();
     let decision = decisions.iter().find(|decision| decision.principal == id).unwrap();
     assert_eq!(node.control.why(&root(), decision.id).await.unwrap().parts, shown.parts);
+}
+
+/// The attestations on record.
+fn attestations(node: &Node) -> Vec<Attestation> {
+    let events = node.audit.memory.events().into_iter();
+    let attestations = events.filter_map(|(event, _)| match event.kind {
+        Kind::Attestation(attestation) => Some(*attestation),
+        _ => None,
+    });
+    attestations.collect()
+}
+
+#[tokio::test]
+async fn the_record_of_a_refusal_tells_of_each_part_how_far_it_came() {
+    let node = node().await;
+    let one = serde_json::json!({"tee": "nvidia-gpu", "measurement": hex(&FIRMWARE), "registers": {"measurement1": hex(&[1; 48])}});
+    with_gpu(&node, serde_json::json!([one])).await;
+    machine(&[[1, 2], [5, 2], [1, 3]]).attest(&node).await.unwrap_err();
+    let event = attestations(&node).pop().unwrap();
+    assert_eq!((event.outcome, event.claims.map(|claims| claims.tee)), (Outcome::Rejected, Some(Tee::Snp)));
+    let told: Vec<_> = event.parts.iter().map(|part| (part.outcome, part.cause.as_deref())).collect();
+    assert_eq!(told, [(Outcome::Accepted, None), (Outcome::Rejected, Some("measurement.unknown"))]);
+    // What the registration takes is kept of the first, all that it says of the one that it does not take.
+    let registers = |at: usize| event.parts[at].claims.as_ref().unwrap().registers.clone();
+    assert_eq!((registers(0).len(), registers(1).len()), (1, 2));
+    assert_eq!(registers(1)["measurement1"], hex(&[5; 48]));
+    assert!(event.checks.iter().any(|check| check.name == "snp.report.signature"), "{:?}", event.checks);
+    // Of a part that is not genuine, nothing that it says.
+    let spoilt =
+        swapped(&node, true, |_, parts| *parts[0].items.get_mut("report.bin").unwrap().last_mut().unwrap() ^= 1);
+    spoilt.await;
+    let event = attestations(&node).pop().unwrap();
+    assert_eq!(event.parts.len(), 1);
+    assert_eq!((event.parts[0].cause.as_deref(), &event.parts[0].claims), (Some("signature.invalid"), &None));
+    // A refusal by the policy tells of the whole.
+    let text = "forbid (principal, action == Burgrave::Action::\"attest\", resource);".to_owned();
+    let policy = NewPolicy { namespace: None, name: "nobody".to_owned(), text, description: String::new() };
+    node.control.create_policy(&root(), policy).await.unwrap();
+    assert_eq!(machine(&[[1, 2]]).attest(&node).await.unwrap_err().code, ProblemCode::PolicyDenied);
+    let event = attestations(&node).pop().unwrap();
+    assert_eq!((event.cause.as_deref(), event.parts.len()), (Some("policy.denied"), 1));
 }
 
 #[tokio::test]

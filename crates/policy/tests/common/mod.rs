@@ -28,6 +28,7 @@ pub(crate) fn claims() -> Claims {
         config: None,
         binding: None,
         boot: None,
+        td: None,
         proved: BTreeSet::new(),
     }
 }

@@ -1,11 +1,12 @@
 //! What a registration demands of evidence beyond its releases.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::claims::{HexBytes, ReferenceValue, TcbStatus};
+use crate::claims::{HexBytes, ReferenceValue, TcbStatus, TdAttribute};
 use crate::name::text_serde;
 use crate::{ParseError, Tee, Timestamp};
 
@@ -26,6 +27,13 @@ pub struct Requirements {
     pub allow_migration: bool,
     /// The least privileged level that may ask for evidence (SEV-SNP: VMPL 0 to 3, 0 the most privileged).
     pub max_privilege: u32,
+    /// Attributes of a trust domain (TDX) that are taken beside the strict ones. Some clouds set them: `sept-ve`, where
+    /// `SEPT_VE_DISABLE` is off.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow_td_attributes: BTreeSet<TdAttribute>,
+    /// Whether a trust domain (TDX) is taken to which a service TD is bound, or may be: it can read or move the trust domain.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_service_td: bool,
     /// TCB statuses that are taken beside `up-to-date` and `vendor-managed`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tcb_accepted: Vec<AcceptedTcb>,
@@ -35,8 +43,19 @@ pub struct Requirements {
     /// Parts of evidence that must be there beside the lead. Parts of another kind are refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<RequiredPart>,
+    /// Whether a revocation list of AMD's must be at hand for evidence of SEV-SNP, also where the node does not demand one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub snp_crl: bool,
+    /// PCRs (0 to 23) that a TPM's quote must cover, whatever the evidence shows. Those of the releases are covered in any case;
+    /// what a boot event log says of others counts only where they are quoted.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub pcrs: BTreeSet<u8>,
     /// Whether a boot event log must explain the registers of the evidence.
     pub boot_log: bool,
+    /// Registers (`pcr9`, `rtmr3`) that a boot event log need not explain, in place of those that others than firmware and boot
+    /// loader extend: PCRs 10 to 13 and 15 to 23, and RTMR3. Absent: those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_log_unexplained: Option<BTreeSet<String>>,
     /// What may be loaded at run time; absent: nothing is asked. Where this stands, evidence must prove what was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_time: Option<RunTimeRequirement>,

@@ -1,6 +1,6 @@
 //! What a TD or an enclave may be allowed to do, bit by bit.
 
-use serde::{Deserialize, Serialize};
+use burgrave_types::claims::{TdAttribute, TdClaims};
 
 use super::quote::{EnclaveReport, TdReport};
 use crate::Cause;
@@ -18,30 +18,13 @@ const SERVTD_EXT: u64 = 1 << 17;
 const SEPT_VE_DISABLE: u64 = 1 << 28;
 const MIGRATABLE: u64 = 1 << 29;
 
-/// Something about a TD's attributes that the strict profile refuses and another may take.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TdAttribute {
-    /// `SEPT_VE_DISABLE` is off: the host can make the TD take an exception on access to its own memory.
-    SeptVe,
-    /// The TD may use supervisor protection keys.
-    Pks,
-    /// The TD may use Key Locker.
-    KeyLocker,
-    /// The TD may be a provisioning agent of TDX Connect.
-    ProvisioningAgent,
-    /// The TD may use performance monitoring.
-    Perfmon,
-}
-
-impl TdAttribute {
-    const BITS: [(Self, u64); 4] = [
-        (Self::Pks, 1 << 30),
-        (Self::KeyLocker, 1 << 31),
-        (Self::ProvisioningAgent, 1 << 62),
-        (Self::Perfmon, 1 << 63),
-    ];
-}
+/// What a TD may use, by the bit that says so.
+const BITS: [(TdAttribute, u64); 4] = [
+    (TdAttribute::Pks, 1 << 30),
+    (TdAttribute::KeyLocker, 1 << 31),
+    (TdAttribute::ProvisioningAgent, 1 << 62),
+    (TdAttribute::Perfmon, 1 << 63),
+];
 
 pub(super) fn is_td_debug(report: &TdReport) -> bool {
     report.td_attributes & UNDER_DEBUG != 0
@@ -51,12 +34,25 @@ pub(super) fn is_td_migratable(report: &TdReport) -> bool {
     report.td_attributes & MIGRATABLE != 0
 }
 
+/// What the strict profile refuses of it, debug and migration apart. A bit that no profile takes is none of them.
+pub(super) fn td_claims(report: &TdReport) -> TdClaims {
+    let bits = report.td_attributes;
+    let used = BITS.iter().filter(|(_, bit)| bits & bit != 0).map(|(attribute, _)| *attribute);
+    let sept_ve = (bits & SEPT_VE_DISABLE == 0).then_some(TdAttribute::SeptVe);
+    TdClaims { attributes: used.chain(sept_ve).collect(), service_td: is_service_td_bound(report) }
+}
+
+/// Whether a service TD is bound, or may be.
+fn is_service_td_bound(report: &TdReport) -> bool {
+    report.has_service_td() || report.td_attributes & SERVTD_EXT != 0
+}
+
 /// Debug and migration are judged with the claims, where they stand for every TEE.
 pub(super) fn judge_td(report: &TdReport, profile: &TdxProfile, checks: &mut Checks) {
     let bits = report.td_attributes;
     let (mut allowed, mut demanded) =
         (UNDER_DEBUG | DEFENCES | SERVTD_EXT | SEPT_VE_DISABLE | MIGRATABLE, SEPT_VE_DISABLE);
-    for (attribute, bit) in TdAttribute::BITS {
+    for (attribute, bit) in BITS {
         if profile.allow.contains(&attribute) {
             allowed |= bit;
         }
@@ -70,7 +66,7 @@ pub(super) fn judge_td(report: &TdReport, profile: &TdxProfile, checks: &mut Che
         format_args!("none but {allowed:#x}, and all of {demanded:#x} (profile, tdx.allow)"),
         format_args!("{bits:#x}"),
     );
-    let bound = report.has_service_td() || bits & SERVTD_EXT != 0;
+    let bound = is_service_td_bound(report);
     checks.fatal(
         ("tdx.service_td", Cause::ServiceTd, "Intel TDX Module ABI 1.5, SERVTD_HASH; profile, tdx.allow_service_td"),
         profile.allow_service_td || !bound,

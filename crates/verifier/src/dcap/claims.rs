@@ -6,7 +6,7 @@ use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims};
 use burgrave_types::{Claims, Tee};
 use serde_json::{Map, Value, json};
 
-use super::attributes::{is_td_debug, is_td_migratable};
+use super::attributes::{is_td_debug, is_td_migratable, td_claims};
 use super::collateral::Collateral;
 use super::pck::{Pck, Platform};
 use super::quote::{Body, EnclaveReport, Quote, TdReport};
@@ -39,6 +39,7 @@ pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &
         config: None,
         binding: Some(quote.body.report_data().as_slice().into()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Launch]),
     };
     match &quote.body {
@@ -60,6 +61,7 @@ pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &
             let registers = (0..).zip(&report.rtmrs);
             Claims {
                 migratable: Some(is_td_migratable(report)),
+                td: Some(td_claims(report)),
                 registers: registers.map(|(at, value)| (format!("rtmr{at}"), value.as_slice().into())).collect(),
                 config: Some(report.mr_config_id.as_slice().into()),
                 proved: BTreeSet::from([Proved::Launch, Proved::Boot]),

@@ -41,6 +41,7 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
         config: None,
         binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
         boot: None,
+        td: None,
         proved: BTreeSet::from([Proved::Boot]),
     });
 }
