@@ -1,9 +1,10 @@
 //! What a registration must be, and what an update must rest on.
 
 use burgrave_types::problem::InputError;
-use burgrave_types::{DomainClass, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Tee};
+use burgrave_types::{DomainClass, KeyIdentity, Problem, ProblemCode, ReleaseState, Revision, Tee, Timestamp};
 
 use super::demands;
+use crate::records::EnclaveRecord;
 use crate::{NewEnclave, NewRelease};
 
 /// How often an enclave may be asked to attest, in seconds.
@@ -30,7 +31,7 @@ pub(crate) fn if_match(what: &str, stands_at: Revision, based_on: Option<Revisio
 }
 
 /// Checks a registration as a whole; all faults are told at once.
-pub(crate) fn enclave(new: &NewEnclave, class: DomainClass) -> Result<(), Problem> {
+pub(crate) fn enclave(new: &NewEnclave, class: DomainClass, now: Timestamp) -> Result<(), Problem> {
     let mut faults = Faults::default();
     faults.check(new.name.namespace().as_str() != burgrave_types::SpiffeId::RESERVED, "/name", || {
         format!("the namespace `{}` is kept for nodes and administrators", new.name.namespace())
@@ -50,7 +51,7 @@ pub(crate) fn enclave(new: &NewEnclave, class: DomainClass) -> Result<(), Proble
     ek_digests(&mut faults, new.tee, &new.tpm_ek_digests);
     demands::check(&mut faults, "/requirements", new.tee, class, &new.requirements);
     for (index, release) in new.releases.iter().enumerate() {
-        self::release(&mut faults, &format!("/releases/{index}"), new.tee, new.key_identity, release);
+        self::release(&mut faults, &format!("/releases/{index}"), (new.tee, new.key_identity), release, now);
         let twice = new.releases.iter().take(index).any(|other| other.name == release.name);
         faults.check(!twice, &format!("/releases/{index}/name"), || format!("`{}` stands there twice", release.name));
     }
@@ -58,10 +59,17 @@ pub(crate) fn enclave(new: &NewEnclave, class: DomainClass) -> Result<(), Proble
 }
 
 /// Checks a release that is added.
-pub(crate) fn new_release(tee: Tee, identity: KeyIdentity, new: &NewRelease) -> Result<(), Problem> {
+pub(crate) fn new_release(enclave: &EnclaveRecord, new: &NewRelease, now: Timestamp) -> Result<(), Problem> {
     let mut faults = Faults::default();
-    release(&mut faults, "", tee, identity, new);
+    release(&mut faults, "", (enclave.tee, enclave.key_identity), new, now);
     faults.finish("the release cannot be added so")
+}
+
+/// Checks the end of a release whose life goes on.
+pub(crate) fn release_end(until: Option<Timestamp>, now: Timestamp) -> Result<(), Problem> {
+    let mut faults = Faults::default();
+    end(&mut faults, "", until, now);
+    faults.finish("the release cannot be changed so")
 }
 
 /// Checks a new interval, a new list of endorsement keys, new requirements.
@@ -98,7 +106,19 @@ fn ek_digests(faults: &mut Faults, tee: Tee, digests: &[burgrave_types::claims::
     });
 }
 
-fn release(faults: &mut Faults, at: &str, tee: Tee, identity: KeyIdentity, release: &NewRelease) {
+/// A release that is over before it begins takes nothing, and looks as if it did.
+fn end(faults: &mut Faults, at: &str, until: Option<Timestamp>, now: Timestamp) {
+    let found = until.map_or_else(String::new, |until| until.to_string());
+    faults.check(until.is_none_or(|until| now < until), &format!("{at}/valid_until"), || {
+        format!(
+            "it would be over already: expected an end after {now}, found {found}; give a later one or none (`--valid-until`, \
+             `--until`), or end what runs with `burgrave enclave revoke … --release …`"
+        )
+    });
+}
+
+fn release(faults: &mut Faults, at: &str, (tee, identity): (Tee, KeyIdentity), release: &NewRelease, now: Timestamp) {
+    end(faults, at, release.valid_until, now);
     let reference = &release.reference;
     faults.check(reference.tee == tee, &format!("{at}/reference/tee"), || {
         format!("the release is for `{}`, the enclave's TEE is `{tee}`", reference.tee)

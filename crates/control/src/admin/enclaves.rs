@@ -24,7 +24,7 @@ impl Control {
     /// another TEE in a release, `simulated` in a production domain, `signer` identity where no hardware proves a signer.
     pub async fn create_enclave(&self, admin: &AdminIdentity, new: NewEnclave) -> Result<EnclaveView, Problem> {
         self.admin(&*self.view()?, admin, of_enclave(&new.name)?)?;
-        check::enclave(&new, self.class())?;
+        check::enclave(&new, self.class(), self.now())?;
         let (now, by) = (self.now(), admin.name.to_string());
         let record = EnclaveRecord {
             schema: 1,

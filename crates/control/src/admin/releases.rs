@@ -27,7 +27,7 @@ impl Control {
             .change(admin.name.as_str(), |view| {
                 let entry = registered(view, name)?;
                 if_match(&format!("the enclave `{name}`"), entry.revision, based_on)?;
-                check::new_release(entry.record.tee, entry.record.key_identity, &release)?;
+                check::new_release(&entry.record, &release, now)?;
                 let mut record = entry.record.clone();
                 let (release_name, made) = made(release.clone(), now, admin.name.as_str());
                 if record.releases.contains_key(&release_name) {
@@ -68,6 +68,9 @@ impl Control {
                     step(name, release, found.state, state)?;
                 }
                 found.valid_until = valid_until.or(found.valid_until);
+                // One that is over may be deprecated; to become active again, it needs another end.
+                let goes_on = valid_until.is_some() || state == ReleaseState::Active;
+                check::release_end(found.valid_until.filter(|_| goes_on), now)?;
                 found.step(state, now, admin.name.as_str());
                 Ok((Change::new().update(&record, entry.revision), record))
             })

@@ -6,7 +6,7 @@ use burgrave_attester::Attester;
 use burgrave_control::{NewEnclave, NewRelease};
 use burgrave_types::api::ReleaseStateChange;
 use burgrave_types::claims::ReferenceValue;
-use burgrave_types::{Clock, KeyIdentity, ProblemCode, ReleaseState, Standing, Tee};
+use burgrave_types::{Clock, KeyIdentity, Problem, ProblemCode, ReleaseState, Standing, Tee};
 
 use crate::agent::Agent;
 use crate::made::{Dcap, NitroEnclave, Snp};
@@ -69,6 +69,41 @@ async fn the_end_of_a_release_shortens_what_runs_already_and_can_be_moved() {
     let revoked = ReleaseStateChange { state: ReleaseState::Revoked, valid_until: Some(node.clock.now()) };
     let again = node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), revoked).await;
     assert_eq!(again.unwrap_err().code, ProblemCode::RequestInvalid);
+}
+
+#[tokio::test]
+async fn a_release_that_would_be_over_already_is_not_taken() {
+    let node = Node::dev().await;
+    let now = node.clock.now();
+    let ends = |until| NewRelease { valid_until: Some(until), ..release("v2", API) };
+    let refused = |problem: Problem, at: &str| {
+        assert_eq!(problem.code, ProblemCode::RequestInvalid, "{problem}");
+        assert_eq!(problem.errors.iter().map(|error| error.at.as_str()).collect::<Vec<_>>(), [at]);
+        assert!(problem.errors[0].reason.contains(&node.clock.now().to_string()), "{problem}");
+        assert!(problem.errors[0].reason.contains("--until"), "{problem}");
+    };
+    let new = |until| NewEnclave { releases: vec![ends(until)], ..simulated(API, KeyIdentity::Name) };
+    for until in [now, now - Duration::from_secs(86_400)] {
+        refused(node.control.create_enclave(&root(), new(until)).await.unwrap_err(), "/releases/0/valid_until");
+    }
+    let made = node.control.create_enclave(&root(), simulated(API, KeyIdentity::Name)).await.unwrap();
+    let (name, at) = (made.name, Some(made.revision));
+    refused(node.control.add_release(&root(), &name, at, ends(now)).await.unwrap_err(), "/valid_until");
+    let v1 = "v1".parse().unwrap();
+    for state in [ReleaseState::Active, ReleaseState::Deprecated] {
+        let change = ReleaseStateChange { state, valid_until: Some(now) };
+        refused(node.control.set_release_state(&root(), &name, &v1, at, change).await.unwrap_err(), "/valid_until");
+    }
+    // One that has ended goes on only with another end.
+    let change =
+        ReleaseStateChange { state: ReleaseState::Deprecated, valid_until: Some(now + Duration::from_secs(5)) };
+    let at = Some(node.control.set_release_state(&root(), &name, &v1, at, change).await.unwrap().revision);
+    node.advance(Duration::from_secs(5));
+    let again = node.control.set_release_state(&root(), &name, &v1, at, ReleaseState::Active).await.unwrap_err();
+    refused(again, "/valid_until");
+    let change = ReleaseStateChange { state: ReleaseState::Active, valid_until: Some(now + Duration::from_secs(60)) };
+    node.control.set_release_state(&root(), &name, &v1, at, change).await.unwrap();
+    Agent::new(API).attest(&node).await.unwrap();
 }
 
 fn by_signer(tee: Tee, signer: &[u8], min_svn: Option<u64>) -> NewEnclave {
