@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::attestation::lifetime;
 use crate::commit::Change;
 use crate::control::{Control, Parts, StartError};
-use crate::records::{Entry, SigningKey, SigningKeysRecord};
+use crate::records::{SigningKey, SigningKeysRecord};
 use crate::view::View;
 
 /// How long a key signs.
@@ -36,8 +36,8 @@ pub(crate) struct Signer {
     retires: Timestamp,
     /// When the certificate ends: no result outlives it.
     pub(crate) until: Timestamp,
-    /// Whether it signed a result, so that its public half must be kept.
-    used: AtomicBool,
+    /// Whether its public half is on record.
+    durable: AtomicBool,
 }
 
 impl Signer {
@@ -56,12 +56,11 @@ impl Signer {
             not_after: until,
         };
         let chain = issue(parts, &template).await?;
-        Ok(Self { key, chain, retires, until, used: AtomicBool::new(false) })
+        Ok(Self { key, chain, retires, until, durable: AtomicBool::new(false) })
     }
 
-    /// Signs an attestation result.
+    /// Signs an attestation result. Its public half is on record: [`Control::durable_signer`] gives none else.
     pub(crate) fn sign_result(&self, payload: &Value) -> Result<String, IdentityError> {
-        self.used.store(true, Ordering::Release);
         jws::sign(payload, jws::TYP_ATTESTATION_RESULT, &self.key, &self.chain)
     }
 
@@ -113,16 +112,24 @@ impl Control {
         Ok(KeySet { keys: keys.collect() })
     }
 
-    /// Renews the signing key when its time comes, and keeps the public half of what signed a result on record.
-    pub(crate) async fn renew_signer(&self) {
+    /// The key for a result. Its public half is on record before it signs the first one, so that the result goes on to verify
+    /// whenever this process ends; of a key that signs none, nothing is written.
+    ///
+    /// # Errors
+    /// Those of a change of the ledger.
+    pub(crate) async fn durable_signer(&self) -> Result<Arc<Signer>, Problem> {
         let signer = self.signer();
-        if signer.used.load(Ordering::Acquire)
-            && let Err(problem) = self.record_signing_key(&signer).await
-        {
-            tracing::warn!(detail = problem.detail, "the node's signing key could not be put on record");
+        if !signer.durable.load(Ordering::Acquire) {
+            self.record_signing_key(&signer).await?;
+            signer.durable.store(true, Ordering::Release);
         }
+        Ok(signer)
+    }
+
+    /// Renews the signing key when its time comes.
+    pub(crate) async fn renew_signer(&self) {
         let longest = longest_result(&self.last_view());
-        if !signer.is_due(self.now(), longest) {
+        if !self.signer().is_due(self.now(), longest) {
             return;
         }
         match Signer::issue(self.parts(), self.now(), longest).await {
@@ -133,13 +140,13 @@ impl Control {
 
     async fn record_signing_key(&self, signer: &Signer) -> Result<(), Problem> {
         let (node, key, now) = (self.node(), signer.public(), self.now());
-        let stands = |entry: &Arc<Entry<SigningKeysRecord>>| entry.record.keys.contains(&key);
-        if self.view()?.signing_keys.get(&node).is_some_and(stands) {
-            return Ok(());
-        }
         let changer = format!("node {node}");
         let written = self.change(&changer, |view| {
             let before = view.signing_keys.get(&node);
+            // Of several attestations at once, the first has put it there.
+            if before.is_some_and(|entry| entry.record.keys.contains(&key)) {
+                return Ok((Change::new(), ()));
+            }
             let old = before.iter().flat_map(|entry| &entry.record.keys).filter(|old| old.until > now && **old != key);
             let keys = old.cloned().chain([key.clone()]).collect();
             let record = SigningKeysRecord { schema: 1, node, keys };

@@ -19,6 +19,7 @@ use crate::authorizer::standing_problem;
 use crate::commit::Change;
 use crate::live::InstanceEntry;
 use crate::records::{EnclaveRecord, Entry, InstanceRecord, RecordedStanding, Stored};
+use crate::signer::Signer;
 use crate::view::View;
 use crate::{Attested, Control, LinkBinding};
 
@@ -61,7 +62,8 @@ impl Control {
         let interval = std::time::Duration::from_secs(enclave.record.reattest_every_secs);
         let ends = now + lifetime(enclave.record.reattest_every_secs);
         let until = admission.valid_until.map_or(ends, |end| end.min(ends));
-        let result = self.sign_result(admission, instance, now, until)?;
+        let signer = self.durable_signer().await?;
+        let result = self.sign_result(&signer, admission, instance, (now, until))?;
         let digest = ResultDigest::from_bytes(sha256(result.as_bytes()));
         let svid = self.issue_svid(admission, link, now, until).await?;
         let sealed_instance_key = match admission.renews {
@@ -190,10 +192,10 @@ impl Control {
 
     fn sign_result(
         &self,
+        signer: &Signer,
         admission: &Admission,
         instance: InstanceId,
-        now: Timestamp,
-        until: Timestamp,
+        (now, until): (Timestamp, Timestamp),
     ) -> Result<String, Problem> {
         let verification = Verification {
             verdict: Verdict::Accept,
@@ -207,7 +209,6 @@ impl Control {
             log: Default::default(),
             ima: None,
         };
-        let signer = self.signer();
         let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
         let inputs = ResultInputs {
             verifier: VERIFIER,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use burgrave_audit::{Kind, Outcome};
 use burgrave_identity::jws;
 use burgrave_types::api::KeySet;
 
@@ -40,6 +41,49 @@ async fn a_result_verifies_with_the_published_keys_for_as_long_as_it_lives() {
     node.advance(Duration::from_secs(48 * 3600));
     node.control.tick().await;
     assert!(!holds(&second.attestation_result, &node.control.key_set().unwrap()));
+}
+
+#[tokio::test]
+async fn a_result_verifies_though_the_process_ended_right_after_it_was_given() {
+    let node = Node::dev().await;
+    node.register(API).await;
+    let attested = Agent::new(API).attest(&node).await.unwrap();
+    // No tick came in between.
+    let node = node.restart().await;
+    assert!(holds(&attested.attestation_result, &node.control.key_set().unwrap()));
+}
+
+#[tokio::test]
+async fn no_result_is_given_before_its_key_is_on_record() {
+    let node = Node::dev().await;
+    node.register(API).await;
+    let request = Agent::new(API).request(&node);
+    let control = std::sync::Arc::clone(&node.control);
+    node.store.hold();
+    let attesting = tokio::spawn(async move { control.attest(request).await });
+    node.store.hangs().await;
+    let accepted = || {
+        let events = node.audit.memory.events();
+        let of = |kind: &Kind| matches!(kind, Kind::Attestation(one) if one.outcome == Outcome::Accepted);
+        events.iter().filter(|(event, _)| of(&event.kind)).count()
+    };
+    assert_eq!((accepted(), attesting.is_finished()), (0, false));
+    node.store.let_go();
+    attesting.await.unwrap().unwrap();
+    assert_eq!(accepted(), 1);
+}
+
+#[tokio::test]
+async fn of_several_first_results_at_once_the_key_is_put_on_record_once() {
+    let node = Node::dev().await;
+    node.register(API).await;
+    let (mut one, mut two) = (Agent::new(API), Agent::new(API));
+    let (one, two) = tokio::join!(one.attest(&node), two.attest(&node));
+    let before = node.control.key_set().unwrap().keys.len();
+    let node = node.restart().await;
+    let keys = node.control.key_set().unwrap();
+    assert_eq!(keys.keys.len(), before + 1, "those of before, and the new process's own");
+    assert!([one, two].iter().all(|attested| holds(&attested.as_ref().unwrap().attestation_result, &keys)));
 }
 
 #[tokio::test]
