@@ -10,9 +10,10 @@
 mod common;
 
 use burgrave_collateral::{Floors, Pace, Pccs, Refresher, Source, Sources, Want};
+use burgrave_made::packaged;
 use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::{Cause, Roots, Verdict};
-use common::{Ear, Hand, Longest, Service, http, judge, testdata, time};
+use common::{Ear, Hand, Longest, Service, http, judge, time};
 
 /// Quotes, when they are judged, and how it ends.
 const QUOTES: [(&str, Tee, &str, Option<Cause>); 4] = [
@@ -26,8 +27,8 @@ const QUOTES: [(&str, Tee, &str, Option<Cause>); 4] = [
 async fn a_bare_quote_is_judged_by_what_a_service_gave_as_by_what_it_would_have_brought() {
     for (row, tee, at, cause) in QUOTES {
         let (roots, at) = (Roots::vendor(), time(at));
-        let quote = testdata(&format!("{row}/quote.bin"));
-        let json = testdata(&format!("{row}/collateral.json"));
+        let quote = packaged(&format!("{row}/quote.bin"));
+        let json = packaged(&format!("{row}/collateral.json"));
         let bare = EvidencePart::new(tee, [("quote.bin", quote)]);
         let ear = Ear::default();
         let store = ear.store(roots.clone(), Floors::default());

@@ -15,11 +15,12 @@ use std::time::Duration;
 use burgrave_collateral::{
     Directory, Event, Floors, Http, Kds, Level, Pace, Pccs, Refresher, Source, Sources, Store, Subject, Want,
 };
+use burgrave_made::intel::{now, td};
+use burgrave_made::packaged;
 use burgrave_types::Tee;
 use burgrave_verifier::{Cause, Verdict};
-use common::platform::{now, td};
 use common::{
-    Ear, Hand, Longest, Reply, Service, bare, http, json, judge, level, made_roots, made_store, numbered, snp, testdata,
+    Ear, Hand, Longest, Reply, Service, bare, http, json, judge, level, made_roots, made_store, numbered, snp,
 };
 
 const INFO: &str = "/tdx/certification/v4/tcb?fmspc=50806f000000";
@@ -194,7 +195,7 @@ async fn a_vcek_and_its_list_are_fetched_as_amds_interface_has_them() {
     // Version 2 names no family: Milan does not know the chip, Genoa does. The test's authority is no pinned one.
     service.reply(&format!("/vcek/v1/Genoa/{chip}?{query}"), Reply::Ok(vec![], snp.vek.clone()));
     service.reply("/vcek/v1/Milan/cert_chain", Reply::Ok(vec![], snp.ask.clone()));
-    service.reply("/vcek/v1/Milan/crl", Reply::Ok(vec![], testdata("snp/synthetic/crl-clean/crl.der")));
+    service.reply("/vcek/v1/Milan/crl", Reply::Ok(vec![], packaged("snp/synthetic/crl-clean/crl.der")));
     store.offer(&snp.ask, &Source::Operator, at).unwrap();
     let clock = Hand::at(at);
     let mut refresher = refresher(&store, kds(&service), &clock);

@@ -10,10 +10,11 @@
 mod common;
 
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Store, Subject, Want};
+use burgrave_made::packaged;
 use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::snp::Family;
 use burgrave_verifier::{Cause, Profile, Roots, Verdict};
-use common::{Ear, Snp, judge, judge_under, level, snp, testdata, time};
+use common::{Ear, Snp, judge, judge_under, level, snp, time};
 
 const OPERATOR: Source = Source::Operator;
 
@@ -22,7 +23,7 @@ fn at() -> burgrave_types::Timestamp {
 }
 
 fn list(name: &str) -> Vec<u8> {
-    testdata(&format!("snp/synthetic/{name}/crl.der"))
+    packaged(&format!("snp/synthetic/{name}/crl.der"))
 }
 
 fn strict() -> Profile {
@@ -94,18 +95,18 @@ fn a_certificate_that_the_roots_do_not_vouch_for_is_not_kept() {
     let store = Ear::default().store(snp.roots.clone(), Floors::default());
     let text = store.offer(&snp.vek, &OPERATOR, at()).unwrap_err().to_string();
     assert!(text.contains("SEV-Milan"), "the missing authority is named: {text}");
-    let expired = testdata("snp/synthetic/vek-expired/vek.der");
+    let expired = packaged("snp/synthetic/vek-expired/vek.der");
     store.offer(&snp.ask, &OPERATOR, at()).unwrap();
     store.offer(&expired, &OPERATOR, at()).unwrap_err();
-    store.offer(&testdata("snp/synthetic/vek-wrong-issuer-key/vek.der"), &OPERATOR, at()).unwrap_err();
+    store.offer(&packaged("snp/synthetic/vek-wrong-issuer-key/vek.der"), &OPERATOR, at()).unwrap_err();
 }
 
 #[test]
 fn a_genuine_certificate_needs_nothing_but_the_pinned_roots() {
     let store = Ear::default().store(Roots::vendor(), Floors::default());
-    store.offer(&testdata("snp/milan-v2-virtee/vcek.der"), &OPERATOR, at()).unwrap();
-    store.offer(&testdata("snp/cert-turin-vcek-only/vcek.der"), &OPERATOR, at()).unwrap();
-    let part = EvidencePart::new(Tee::Snp, [("report.bin", testdata("snp/milan-v2-virtee/report.bin"))]);
+    store.offer(&packaged("snp/milan-v2-virtee/vcek.der"), &OPERATOR, at()).unwrap();
+    store.offer(&packaged("snp/cert-turin-vcek-only/vcek.der"), &OPERATOR, at()).unwrap();
+    let part = EvidencePart::new(Tee::Snp, [("report.bin", packaged("snp/milan-v2-virtee/report.bin"))]);
     assert_eq!(judge(&store, &part, &Roots::vendor(), at()).verdict, Verdict::Accept);
     // The family's list is wanted, though its absence refused nothing.
     assert_eq!(store.wants(), [Want::AmdCrl(Family::Milan)]);

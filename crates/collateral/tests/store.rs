@@ -10,12 +10,11 @@
 mod common;
 
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Subject};
+use burgrave_made::intel::{KEYS, Revoked, now, sgx, td};
+use burgrave_made::packaged;
 use burgrave_types::Tee;
 use burgrave_verifier::{Cause, Expected, Input, Profile, Roots, Verdict, verify};
-use common::platform::{KEYS, Revoked, now, sgx, td};
-use common::{
-    Ear, bare, json, judge, level, made_roots, made_store, numbered, of_kind, testdata, time, with_collateral,
-};
+use common::{Ear, bare, json, judge, level, made_roots, made_store, numbered, of_kind, time, with_collateral};
 
 const OPERATOR: Source = Source::Operator;
 
@@ -275,8 +274,8 @@ fn collateral_in_single_files_is_put_together() {
 fn intel_numbers_every_list_alike_so_the_date_tells_them_apart() {
     let ear = Ear::default();
     let store = ear.store(Roots::vendor(), Floors::default());
-    let june = testdata("tdx/v4-b0c06f-uptodate/collateral.json");
-    let february = testdata("tdx/v5-no-tcb-level/collateral.json");
+    let june = packaged("tdx/v4-b0c06f-uptodate/collateral.json");
+    let february = packaged("tdx/v5-no-tcb-level/collateral.json");
     let at = time("2026-02-20T00:00:00Z");
     store.offer(&june, &OPERATOR, time("2025-06-20T00:00:00Z")).unwrap();
     store.offer(&february, &OPERATOR, at).unwrap();

@@ -8,16 +8,16 @@
 )]
 
 mod common;
-#[path = "common/tpm.rs"]
-mod common_tpm;
 
 use std::time::Duration;
 
+use burgrave_made::tpm::{
+    NONCE, Pcrs, RESTRICTED_DECRYPT, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate, maker, public,
+};
 use burgrave_types::{Tee, Timestamp};
 use burgrave_verifier::tpm::{AkProof, Public, ek_digest};
 use burgrave_verifier::{Cause, Endorsements, Profile, Roots, TpmTrust, Verdict, Verification};
 use common::{Case, packaged};
-use common_tpm::{NONCE, RESTRICTED_DECRYPT, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate, maker, public};
 use rcgen::{KeyUsagePurpose, date_time_ymd};
 
 const AT: &str = "2026-01-01T00:00:00Z";
@@ -99,7 +99,7 @@ fn other_values_are_judged_anew() {
     assert_eq!(judged(&demanding).cause, Some(Cause::PcrSelection));
 
     // The machine went on: other values, quoted as they are.
-    let banks = |value| [(0x0b, "sha256", common_tpm::Pcrs::from([(7, vec![value; 32]), (10, vec![1; 32])]))];
+    let banks = |value| [(0x0b, "sha256", Pcrs::from([(7, vec![value; 32]), (10, vec![1; 32])]))];
     let mut tpm = tpm;
     for value in [1, 2, 1] {
         tpm = tpm.quoted_banks("", 3, 0x000b, &banks(value));

@@ -7,16 +7,13 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "common/azure.rs"]
-mod azure;
 mod common;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "made_dcap/platform.rs"]
-mod platform;
 
 use aws_lc_rs::digest::{SHA256, SHA384, digest};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use azure::{AUTHORITY, Machine, NONCE, base, judge, judge_by, judge_under, jwk, package, runtime};
+use burgrave_made::amd::base;
+use burgrave_made::azure::{AK, Machine, NONCE, judge, judge_by, judge_under, jwk, runtime};
+use burgrave_made::intel;
 use burgrave_types::claims::Proved;
 use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, detect, inspect, verify};
@@ -129,9 +126,9 @@ fn an_hcl_report_of_another_form_is_refused() {
         (Cause::FormatAlgorithm, |machine| machine.hash.0 = 0),
         (Cause::FormatMalformed, |machine| machine.runtime = "{".to_owned()),
         (Cause::FormatMalformed, |machine| machine.runtime = runtime(&[])),
-        (Cause::FormatMalformed, |machine| machine.runtime = runtime(&[jwk("HCLEkPub", &AUTHORITY.ak)])),
+        (Cause::FormatMalformed, |machine| machine.runtime = runtime(&[jwk("HCLEkPub", &AK)])),
         (Cause::FormatMalformed, |machine| {
-            machine.runtime = runtime(&[jwk("HCLAkPub", &AUTHORITY.ak), jwk("HCLAkPub", &AUTHORITY.ak)]);
+            machine.runtime = runtime(&[jwk("HCLAkPub", &AK), jwk("HCLAkPub", &AK)]);
         }),
         (Cause::FormatMalformed, |machine| {
             machine.finish = |part| part.items.get_mut("hcl-report.bin").unwrap()[0] = b'h';
@@ -175,6 +172,11 @@ fn a_flipped_bit_in_any_part_is_refused() {
     }
 }
 
+/// A file of the package of genuine parts.
+fn package(name: &str) -> Vec<u8> {
+    burgrave_made::packaged(&format!("az-vtpm/az-cvm-vtpm/{name}"))
+}
+
 /// The package's quote: signature, message and 24 PCRs, each counted in eight bytes.
 fn package_quote(part: &mut EvidencePart) {
     let bytes = package("quote.bin");
@@ -212,13 +214,13 @@ fn a_machine_on_tdx_is_bound_by_the_quote_made_of_its_td_report() {
     machine.version = 2;
     machine.report = [vec![0x81; 1024], vec![0; 160]].concat();
     let mut part = machine.part();
-    let made = platform::td(4, 2).with(|made| {
+    let made = intel::td(4, 2).with(|made| {
         made.body[520..552].copy_from_slice(digest(&SHA256, machine.runtime.as_bytes()).as_ref());
         made.body[552..].fill(0);
     });
     part.items.insert("quote.bin".to_owned(), made.quote());
     part.items.insert("collateral.json".to_owned(), made.collateral().to_string().into_bytes());
-    let root = platform::KEYS.root.der();
+    let root = intel::KEYS.root.der();
     let verification = judge_under(root, &part, Expected::Nonce(NONCE));
     assert_eq!((verification.verdict, verification.authentic), (Verdict::Accept, true), "{verification:#?}");
     let claims = verification.claims.unwrap();

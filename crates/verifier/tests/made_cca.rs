@@ -7,9 +7,6 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "common/cbor.rs"]
-mod cbor;
-
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -18,12 +15,12 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use burgrave_made::cbor::{Value, encode, sign1};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::{
     Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
 };
-use cbor::{Value, encode, sign1};
 
 const CHALLENGE: [u8; 64] = [5; 64];
 const ES256: &[u8] = &[0xa1, 0x01, 0x26];

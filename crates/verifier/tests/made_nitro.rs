@@ -7,160 +7,16 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "common/cbor.rs"]
-mod cbor;
-
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use burgrave_made::cbor::Value;
+use burgrave_made::nitro::{Maker, NONCE, USER_DATA, pcr};
+use burgrave_made::pki::p384;
 use burgrave_types::claims::TcbStatus;
-use burgrave_types::{EvidencePart, Tee, Timestamp};
-use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, inspect, verify};
-use cbor::{Value, encode, sign1};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, date_time_ymd,
-};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-const NONCE: [u8; 32] = [7; 32];
-const USER_DATA: [u8; 64] = [8; 64];
-
-/// Everything that goes into a document.
-struct Maker {
-    root: Issuer,
-    leaf_key: KeyPair,
-    leaf: CertificateParams,
-    authorities: [CertificateParams; 2],
-    cabundle: Option<Vec<Vec<u8>>>,
-    certificate: Option<Vec<u8>>,
-    pcrs: Vec<(Value, Value)>,
-    fields: Vec<(Value, Value)>,
-    protected: Vec<u8>,
-    unprotected: Value,
-    payload: Option<Vec<u8>>,
-    roots: Option<Roots>,
-    profile: Profile,
-    expected: Expected<'static>,
-    at: Timestamp,
-}
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2027, 1, 1));
-    params
-}
-
-fn authority(name: &str, below: u8) -> CertificateParams {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params
-}
-
-fn p384() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
-}
-
-fn pcr(index: u64, value: Vec<u8>) -> (Value, Value) {
-    (Value::Number(index), Value::Bytes(value))
-}
-
-impl Maker {
-    fn new() -> Self {
-        let mut leaf = params("i-0123-enc4567.example");
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.not_after = date_time_ymd(2026, 1, 2);
-        Self {
-            root: Issuer::self_signed(authority("root", 2), p384()).unwrap(),
-            leaf_key: p384(),
-            leaf,
-            authorities: [authority("region", 1), authority("instance", 0)],
-            cabundle: None,
-            certificate: None,
-            pcrs: vec![pcr(0, vec![1; 48]), pcr(3, vec![3; 48]), pcr(8, vec![2; 48])],
-            fields: vec![
-                (Value::Text("module_id"), Value::Text("i-0123-enc4567")),
-                (Value::Text("timestamp"), Value::Number(1_767_225_600_000)),
-                (Value::Text("digest"), Value::Text("SHA384")),
-                (Value::Text("public_key"), Value::Null),
-                (Value::Text("user_data"), Value::Bytes(USER_DATA.to_vec())),
-                (Value::Text("nonce"), Value::Bytes(NONCE.to_vec())),
-                (Value::Text("of a later version"), Value::Open(vec![(Value::Number(1), Value::Null)])),
-            ],
-            protected: vec![0xa1, 0x01, 0x38, 0x22],
-            unprotected: Value::Map(Vec::new()),
-            payload: None,
-            roots: None,
-            profile: Profile::default(),
-            expected: Expected::Nonce(&NONCE),
-            at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        }
-    }
-
-    fn field(&mut self, name: &'static str, value: Value) {
-        self.fields.retain(|(key, _)| !matches!(key, Value::Text(text) if *text == name));
-        self.fields.push((Value::Text(name), value));
-    }
-
-    fn chain(&self) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let [region, instance] = self.authorities.clone();
-        let region = Issuer::signed_by(region, p384(), &self.root).unwrap();
-        let instance = Issuer::signed_by(instance, p384(), &region).unwrap();
-        let leaf = self.leaf.signed_by(&self.leaf_key, &instance).unwrap();
-        let bundle = [&self.root, &region, &instance].map(|issuer| issuer.der().to_vec());
-        (bundle.to_vec(), leaf.der().to_vec())
-    }
-
-    fn document(&self) -> Vec<u8> {
-        let (bundle, leaf) = self.chain();
-        let bundle = self.cabundle.clone().unwrap_or(bundle);
-        let mut fields = self.fields.clone();
-        let has = |name: &str| self.fields.iter().any(|(key, _)| matches!(key, Value::Text(text) if *text == name));
-        let own = [
-            ("pcrs", Value::Map(self.pcrs.clone())),
-            ("certificate", Value::Bytes(self.certificate.clone().unwrap_or(leaf))),
-            ("cabundle", Value::Array(bundle.into_iter().map(Value::Bytes).collect())),
-        ];
-        fields.extend(own.into_iter().filter(|(name, _)| !has(name)).map(|(name, value)| (Value::Text(name), value)));
-        let payload = self.payload.clone().unwrap_or_else(|| encode(&Value::Open(fields)));
-        sign1(&self.protected, &self.unprotected, payload, |message| {
-            if self.leaf_key.algorithm() != &PKCS_ECDSA_P384_SHA384 {
-                return vec![1; 96];
-            }
-            let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, self.leaf_key.serialized_der());
-            key.unwrap().sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
-        })
-    }
-
-    fn judge(&self, document: Vec<u8>) -> Verification {
-        let part = EvidencePart::new(Tee::Nitro, [("document.cose", document)]);
-        let own = Roots::only([self.root.der()]).unwrap();
-        verify(&Input {
-            part: &part,
-            endorsements: &Endorsements::default(),
-            roots: self.roots.as_ref().unwrap_or(&own),
-            profile: &self.profile,
-            expected: self.expected,
-            at: self.at,
-        })
-    }
-
-    fn verify(&self) -> Verification {
-        self.judge(self.document())
-    }
-
-    #[track_caller]
-    fn refused(&self, cause: Cause) -> Verification {
-        let verification = self.verify();
-        assert_eq!((verification.verdict, verification.cause), (Verdict::Reject, Some(cause)), "{verification:#?}");
-        verification
-    }
-}
+use burgrave_types::{EvidencePart, Tee};
+use burgrave_verifier::{Cause, Expected, Roots, Verdict, inspect};
+use rcgen::{BasicConstraints, CustomExtension, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd};
 
 #[test]
 fn a_document_is_accepted_and_its_claims_are_normalised() {
@@ -363,7 +219,9 @@ fn a_chain_that_breaks_one_rule_is_refused_for_it() {
         (Cause::ChainConstraint, |maker| maker.authorities[1].key_usages = vec![KeyUsagePurpose::DigitalSignature]),
         (Cause::ChainConstraint, |maker| maker.leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
         (Cause::ChainConstraint, |maker| maker.leaf.key_usages = vec![KeyUsagePurpose::KeyAgreement]),
-        (Cause::ChainConstraint, |maker| maker.leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()),
+        (Cause::ChainConstraint, |maker| {
+            maker.leaf_key = Arc::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+        }),
         (Cause::ChainConstraint, |maker| {
             let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
             extension.set_criticality(true);
@@ -417,6 +275,6 @@ fn the_certificate_of_another_enclave_does_not_fit() {
     maker.certificate = Some(other_leaf.clone());
     maker.refused(Cause::ChainSignature);
     maker.cabundle = Some(other_bundle);
-    maker.leaf_key = p384();
+    maker.leaf_key = Arc::new(p384());
     maker.refused(Cause::SignatureInvalid);
 }

@@ -7,173 +7,13 @@
     reason = "tests may fail loudly"
 )]
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
-use burgrave_types::{EvidencePart, Tee};
-use burgrave_verifier::{
-    Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
-};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PublicKeyData, RevokedCertParams,
-    SerialNumber, date_time_ymd,
-};
+use std::sync::Arc;
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-const NONCE: [u8; 32] = [4; 32];
-const FIRMWARE: [u8; 48] = [0xf1; 48];
-const LEAF_SERIAL: u64 = 7;
-
-/// Everything that goes into a report and its chain.
-struct Gpu {
-    root: Issuer,
-    chip: Issuer,
-    leaf: CertificateParams,
-    leaf_key: KeyPair,
-    request: Vec<u8>,
-    response: Vec<u8>,
-    blocks: Vec<(u8, Vec<u8>)>,
-    /// How many blocks are stated instead of how many there are.
-    stated: Option<u8>,
-    opaque: Vec<(u16, Vec<u8>)>,
-    signer: Option<KeyPair>,
-    chain: fn(Vec<String>) -> Vec<String>,
-    endorsements: Endorsements,
-    expected: Expected<'static>,
-}
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2030, 1, 1));
-    params
-}
-
-fn authority(name: &str) -> CertificateParams {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
-}
-
-fn p384() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
-}
-
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).unwrap();
-    let head = if length < 128 { vec![tag, length] } else { vec![tag, 0x81, length] };
-    [head.as_slice(), content].concat()
-}
-
-/// `CompositeDeviceID` with a P-256 key that nobody uses, and a SHA-384 firmware id.
-fn composite_device_id(firmware: &[u8]) -> CustomExtension {
-    let device = KeyPair::generate().unwrap().subject_public_key_info();
-    let algorithm = [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
-    let firmware = der(0x30, &[algorithm.as_slice(), &der(0x04, firmware)].concat());
-    let content = der(0x30, &[[2, 1, 1].as_slice(), &device, &firmware].concat());
-    CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1], content)
-}
-
-fn block(value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(value.len()).unwrap();
-    let content = [[1].as_slice(), &length.to_le_bytes(), value].concat();
-    [[1].as_slice(), &(length + 3).to_le_bytes(), &content].concat()
-}
-
-impl Gpu {
-    fn new() -> Self {
-        let root = Issuer::self_signed(authority("Device Identity CA"), p384()).unwrap();
-        let chip = Issuer::signed_by(authority("GX100 BROM"), p384(), &root).unwrap();
-        let mut leaf = params("GX100 A01 FMC");
-        leaf.serial_number = Some(SerialNumber::from(LEAF_SERIAL));
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.not_after = date_time_ymd(2029, 1, 1);
-        leaf.custom_extensions = vec![composite_device_id(&FIRMWARE)];
-        Self {
-            root,
-            chip,
-            leaf,
-            leaf_key: p384(),
-            request: vec![0x11, 0xe0, 0x01, 0xff],
-            response: vec![0x11, 0x60, 0, 0],
-            blocks: vec![(1, block(&[1; 48])), (2, block(&[2; 48]))],
-            stated: None,
-            opaque: vec![(3, b"590.12\0\0".to_vec()), (6, vec![0, 0xa5, 0, 0x96, 1, 0, 0, 0]), (20, FIRMWARE.to_vec())],
-            signer: None,
-            chain: |chain| chain,
-            endorsements: Endorsements::default(),
-            expected: Expected::Nonce(&NONCE),
-        }
-    }
-
-    fn report(&self) -> Vec<u8> {
-        let record: Vec<_> =
-            self.blocks.iter().flat_map(|(index, block)| [&[*index], block.as_slice()].concat()).collect();
-        let opaque: Vec<_> = self
-            .opaque
-            .iter()
-            .flat_map(|(kind, value)| {
-                [&kind.to_le_bytes()[..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
-            })
-            .collect();
-        let blocks = self.stated.unwrap_or(u8::try_from(self.blocks.len()).unwrap());
-        let message = [
-            self.request.as_slice(),
-            &NONCE,
-            &[0],
-            &self.response,
-            &[blocks],
-            &u32::try_from(record.len()).unwrap().to_le_bytes()[..3],
-            &record,
-            &[9; 32],
-            &u16::try_from(opaque.len()).unwrap().to_le_bytes(),
-            &opaque,
-        ]
-        .concat();
-        let key = self.signer.as_ref().unwrap_or(&self.leaf_key);
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, key.serialized_der()).unwrap();
-        let signature = key.sign(&SystemRandom::new(), &message).unwrap();
-        [message.as_slice(), signature.as_ref()].concat()
-    }
-
-    fn part(&self) -> EvidencePart {
-        let leaf = self.leaf.signed_by(&self.leaf_key, &self.chip).unwrap();
-        let chain = (self.chain)(vec![leaf.pem(), self.chip.pem(), self.root.pem()]).concat();
-        EvidencePart::new(Tee::NvidiaGpu, [("report.bin", self.report()), ("chain.pem", chain.into_bytes())])
-    }
-
-    fn judge(&self, part: &EvidencePart) -> Verification {
-        verify(&Input {
-            part,
-            endorsements: &self.endorsements,
-            roots: &Roots::only([self.root.der()]).unwrap(),
-            profile: &Profile::default(),
-            expected: self.expected,
-            at: "2026-03-01T00:00:00Z".parse().unwrap(),
-        })
-    }
-
-    fn verify(&self) -> Verification {
-        self.judge(&self.part())
-    }
-
-    #[track_caller]
-    fn accepted(&self) -> Verification {
-        let verification = self.verify();
-        assert_eq!((verification.verdict, verification.authentic), (Verdict::Accept, true), "{verification:#?}");
-        verification
-    }
-
-    #[track_caller]
-    fn refused(&self, cause: Cause) -> Verification {
-        let verification = self.verify();
-        assert_eq!((verification.verdict, verification.cause), (Verdict::Reject, Some(cause)), "{verification:#?}");
-        verification
-    }
-}
+use burgrave_made::nvidia::{FIRMWARE, Gpu, LEAF_SERIAL, NONCE};
+use burgrave_made::pki::{Issuer, list, p384};
+use burgrave_types::Tee;
+use burgrave_verifier::{Cause, Endorsements, Expected, Verdict, Verification, detect, inspect};
+use rcgen::{BasicConstraints, IsCa, PublicKeyData, date_time_ymd};
 
 #[test]
 fn a_gpu_is_accepted_and_its_measurements_are_registers() {
@@ -225,7 +65,7 @@ fn a_chain_comes_with_its_root_or_without_and_is_never_its_own_root() {
 #[test]
 fn only_the_key_of_the_firmware_that_runs_signs() {
     let mut gpu = Gpu::new();
-    gpu.signer = Some(p384());
+    gpu.signer = Some(Arc::new(p384()));
     assert!(!gpu.refused(Cause::SignatureInvalid).authentic);
     let mut gpu = Gpu::new();
     gpu.opaque[2].1 = vec![0xf2; 48];
@@ -299,45 +139,20 @@ fn a_report_of_another_form_is_refused() {
 
 #[test]
 fn a_revocation_list_that_is_at_hand_counts() {
-    let list = |gpu: &Gpu, by: &Issuer, serial: u64, until: i32| {
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 1, 1),
-            next_update: date_time_ymd(until, 2, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: date_time_ymd(2026, 1, 1),
-                reason_code: None,
-                invalidity_date: None,
-            }],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
+    let under = |gpu: &Gpu, by: &Issuer, serial: u64, until: i32| -> Verification {
         let mut endorsements = Endorsements::default();
-        assert!(endorsements.add(params.signed_by(by).unwrap().der()));
-        let gpu = Gpu { endorsements, chain: gpu.chain, ..Gpu::new_like(gpu) };
-        gpu.verify()
+        let mut list = list(1, until, &[serial]);
+        list.next_update = date_time_ymd(until, 2, 1);
+        assert!(endorsements.add(list.signed_by(by).unwrap().der()));
+        Gpu { endorsements, ..gpu.clone() }.verify()
     };
     let gpu = Gpu::new();
-    let clean = list(&gpu, &gpu.chip, 1234, 2027);
+    let clean = under(&gpu, &gpu.chip, 1234, 2027);
     assert_eq!(clean.verdict, Verdict::Accept, "{clean:#?}");
     assert_eq!(clean.valid_until, Some("2027-02-01T00:00:00Z".parse().unwrap()));
-    assert_eq!(list(&gpu, &gpu.chip, LEAF_SERIAL, 2027).cause, Some(Cause::CertificateRevoked));
-    assert_eq!(list(&gpu, &gpu.chip, 1234, 2026).cause, Some(Cause::CrlValidity));
+    assert_eq!(under(&gpu, &gpu.chip, LEAF_SERIAL, 2027).cause, Some(Cause::CertificateRevoked));
+    assert_eq!(under(&gpu, &gpu.chip, 1234, 2026).cause, Some(Cause::CrlValidity));
     // A list of the same name, by another key; and one of an authority that did not issue the leaf.
-    assert_eq!(list(&gpu, &Gpu::new().chip, LEAF_SERIAL, 2027).cause, Some(Cause::CrlSignature));
-    assert_eq!(list(&gpu, &gpu.root, LEAF_SERIAL, 2027).verdict, Verdict::Accept);
-}
-
-impl Gpu {
-    /// The same GPU under the same authorities.
-    fn new_like(other: &Self) -> Self {
-        let copy = |key: &KeyPair| KeyPair::try_from(key.serialized_der()).unwrap();
-        let again = |name: &str, issuer: &Issuer| (authority(name), copy(issuer.key()));
-        let (params, key) = again("Device Identity CA", &other.root);
-        let root = Issuer::self_signed(params, key).unwrap();
-        let (params, key) = again("GX100 BROM", &other.chip);
-        let chip = Issuer::signed_by(params, key, &root).unwrap();
-        Self { root, chip, ..Self::new() }
-    }
+    assert_eq!(under(&gpu, &Gpu::new().chip, LEAF_SERIAL, 2027).cause, Some(Cause::CrlSignature));
+    assert_eq!(under(&gpu, &gpu.root, LEAF_SERIAL, 2027).verdict, Verdict::Accept);
 }

@@ -7,14 +7,11 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "common/tpm.rs"]
-mod common_tpm;
-
-use burgrave_verifier::Verdict;
-use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
-use common_tpm::{
+use burgrave_made::tpm::{
     CERTIFY, QUOTE, RESTRICTED_DECRYPT, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate, maker, public,
 };
+use burgrave_verifier::Verdict;
+use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
 
 fn genuine() -> Tpm {

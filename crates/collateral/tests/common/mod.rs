@@ -10,22 +10,19 @@
     reason = "tests may fail loudly, and say that they were skipped"
 )]
 
-#[path = "../../../verifier/tests/made_dcap/platform.rs"]
-pub(crate) mod platform;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use burgrave_collateral::{BaseUrl, Event, Floors, Http, Level, Status, Store, Subject};
+use burgrave_made::intel::{KEYS, Made};
+use burgrave_made::packaged;
 use burgrave_types::{Clock, EvidencePart, Random, Tee, Timestamp};
 use burgrave_verifier::{Expected, Input, Profile, Roots, Verdict, Verification, verify};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-
-use platform::{KEYS, Made};
 
 /// Everything that was told, in order.
 #[derive(Clone, Default)]
@@ -111,12 +108,6 @@ pub(crate) fn level(status: &[Status], subject: &Subject) -> Option<Level> {
     status.iter().find(|status| status.subject == *subject).map(|status| status.level)
 }
 
-/// A file of the verifier's test data.
-pub(crate) fn testdata(path: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verifier/testdata");
-    std::fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 /// The larger collection of vectors, where it is at hand.
 pub(crate) fn collection() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
@@ -137,7 +128,7 @@ pub(crate) struct Snp {
 }
 
 pub(crate) fn snp() -> Snp {
-    let file = |name: &str| testdata(&format!("snp/synthetic/base/{name}"));
+    let file = |name: &str| packaged(&format!("snp/synthetic/base/{name}"));
     Snp {
         report: EvidencePart::new(Tee::Snp, [("report.bin", file("report.bin"))]),
         vek: file("vek.der"),

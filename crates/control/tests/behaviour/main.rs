@@ -12,8 +12,6 @@
 mod admin;
 mod agent;
 mod attestation;
-#[path = "../../../verifier/tests/common/cbor.rs"]
-mod cbor;
 mod channels;
 mod collateral;
 mod concurrency;
@@ -22,9 +20,6 @@ mod keys;
 mod made;
 mod node;
 mod parts;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../../../verifier/tests/made_dcap/platform.rs"]
-mod platform;
 mod policies;
 mod record;
 mod releases;
@@ -36,3 +31,5 @@ mod standing;
 mod tees;
 mod tpm;
 mod trust_domains;
+
+use burgrave_made::intel as platform;

@@ -1,17 +1,13 @@
 //! Every TDX and SGX quote, recorded or made: dcap-qvl says of it what we say.
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../../tests/made_dcap/platform.rs"]
-mod platform;
-
 use std::path::{Path, PathBuf};
 
+use burgrave_made::intel::{Case, KEYS, Made, Revoked, sgx, td};
 use burgrave_types::claims::TcbStatus;
 use burgrave_types::{Tee, Timestamp};
 use burgrave_verifier::{Roots, Verdict, Verification};
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
-use platform::{Case, Made, Revoked, sgx, td};
 use serde_json::Value;
 
 /// The other verifier's answer: a status, or why not.
@@ -123,7 +119,7 @@ const OF_TDS: [Change; 9] = [
 fn judge_made(what: &str, made: &Made) {
     let mut case = made.case();
     case.profile.tcb_status = all();
-    let root = platform::KEYS.root.der().to_vec();
+    let root = KEYS.root.der().to_vec();
     let theirs = other(&case.part.items["quote.bin"], &case.part.items["collateral.json"], Some(root), case.at);
     agree(what, &case.verify(), &theirs);
 }

@@ -5,8 +5,8 @@ use burgrave_verifier::dcap::Collateral;
 use burgrave_verifier::{Cause, Roots};
 use serde_json::json;
 
-use crate::platform::{Case, KEYS, Made, Revoked, sgx, td};
 use crate::{accepted, cached, every_layout, refused};
+use burgrave_made::intel::{Case, KEYS, Made, Revoked, sgx, td};
 
 #[test]
 fn a_cache_changes_the_cost_of_an_answer_and_nothing_in_it() {

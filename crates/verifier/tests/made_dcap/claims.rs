@@ -4,8 +4,8 @@ use burgrave_types::Tee;
 use burgrave_types::claims::{Proved, TcbStatus};
 use burgrave_verifier::{detect, inspect};
 
-use crate::platform::{sgx, td};
 use crate::{accepted, every_layout};
+use burgrave_made::intel::{sgx, td};
 
 #[test]
 fn every_layout_in_every_version_that_has_it_is_accepted() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use burgrave_verifier::Cause;
 use burgrave_verifier::dcap::Collateral;
 
-use crate::platform::{Case, Revoked, now, sgx, td};
 use crate::{accepted, each_refuses, refused};
+use burgrave_made::intel::{Case, Revoked, now, sgx, td};
 
 #[test]
 fn collateral_for_something_else_is_refused() {

@@ -11,16 +11,15 @@
 mod cache;
 mod claims;
 mod collateral;
-mod platform;
 mod rules;
 mod shape;
 mod standing;
 
 use std::sync::Arc;
 
+use burgrave_made::intel::{Made, sgx, td};
 use burgrave_verifier::dcap::Cache;
 use burgrave_verifier::{Cause, Endorsements, Verdict, Verification};
-use platform::{Made, sgx, td};
 
 #[track_caller]
 fn accepted(what: &str, verification: &Verification) {

@@ -2,8 +2,8 @@
 
 use burgrave_verifier::{Cause, Roots};
 
-use crate::platform::{KEYS, sgx, td};
 use crate::{accepted, each_refuses, refused};
+use burgrave_made::intel::{KEYS, sgx, td};
 
 #[test]
 fn attributes_that_the_strict_profile_does_not_take_are_refused() {

@@ -3,8 +3,8 @@
 use burgrave_types::Tee;
 use burgrave_verifier::{Cause, Verdict};
 
-use crate::platform::td;
 use crate::{accepted, cached, every_layout, refused};
+use burgrave_made::intel::td;
 
 #[test]
 fn a_quote_of_another_shape_is_refused() {

@@ -3,8 +3,8 @@
 use burgrave_types::claims::TcbStatus;
 use burgrave_verifier::{Cause, Profile};
 
-use crate::platform::{Case, Made, sgx, td};
 use crate::{accepted, refused};
+use burgrave_made::intel::{Case, Made, sgx, td};
 
 #[test]
 fn a_platform_stands_where_the_first_level_it_reaches_says() {

@@ -3,8 +3,8 @@
 use burgrave_types::claims::BootClaims;
 use burgrave_verifier::{Verdict, Verification, inspect};
 
-use super::tpm::Pcrs;
 use super::{AT, cause, found, length, machine, sha1, sha256};
+use burgrave_made::tpm::Pcrs;
 
 pub(crate) const NO_ACTION: u32 = 3;
 pub(crate) const SEPARATOR: u32 = 4;

@@ -7,8 +7,8 @@ use burgrave_types::claims::Proved;
 use burgrave_verifier::ima::ImaState;
 use burgrave_verifier::{FileDigest, RunTimeProfile, Verification};
 
-use super::tpm::{Pcrs, Tpm};
 use super::{AT, SHA256, cause, found, length, machine, sha1, sha256};
+use burgrave_made::tpm::{Pcrs, Tpm};
 
 /// A kernel's log, and PCR 10 as it stands.
 #[derive(Clone)]

@@ -7,15 +7,8 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "../common/azure.rs"]
-mod azure;
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../made_dcap/platform.rs"]
-mod platform;
-#[path = "../common/tpm.rs"]
-mod tpm;
 
 mod boot;
 mod ima;
@@ -23,8 +16,8 @@ mod mutation;
 mod td;
 mod vtpm;
 
+use burgrave_made::tpm::{Pcrs, Tpm, ek_certificate};
 use burgrave_verifier::{Cause, Verification};
-use tpm::{Pcrs, Tpm, ek_certificate};
 
 const AT: &str = "2026-01-01T00:00:00Z";
 const SHA256: u16 = 0x0b;

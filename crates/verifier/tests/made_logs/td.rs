@@ -4,8 +4,8 @@ use burgrave_types::claims::Proved;
 use burgrave_verifier::{FileDigest, RunTimeProfile, Verification};
 
 use super::boot::{NO_ACTION, PROGRAM, SEPARATOR, VARIABLE, secure_boot};
-use super::platform::{Case, td};
 use super::{cause, found, length};
+use burgrave_made::intel::{Case, td};
 
 const TAG: u32 = 6;
 

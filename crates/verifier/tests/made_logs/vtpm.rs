@@ -1,8 +1,8 @@
 //! The boot event log beside the quote of an Azure machine.
 
-use super::azure::{Machine, NONCE, judge};
 use super::boot::{Log, VARIABLE, secure_boot};
 use super::{cause, found};
+use burgrave_made::azure::{Machine, NONCE, judge};
 use burgrave_verifier::Expected;
 
 #[test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use burgrave_types::{EvidencePart, Tee, Timestamp};
 use burgrave_verifier::{Cause, Expected, Roots, Verdict, inspect};
 
-use super::azure::Machine;
 use super::common::Case;
-use super::platform::td;
 use super::{accepted, each_refused, judge, refused, row, taken};
+use burgrave_made::azure::Machine;
+use burgrave_made::intel::td;
 
 /// What the evidence itself is, among its items.
 fn main_item(part: &EvidencePart) -> &'static str {
@@ -66,7 +66,7 @@ fn the_trust_root_is_never_taken_from_the_evidence() {
 fn genuine_evidence_of_debug_mode_is_refused() {
     let debug = ["snp/synthetic/debug-policy", "tdx/synthetic/td-debug", "nitro/synthetic/debug-pcr0-zero"];
     each_refused(&debug, &[Cause::Debug]);
-    let enclave = super::platform::sgx().with(|made| made.body[48] = 0x07).case();
+    let enclave = burgrave_made::intel::sgx().with(|made| made.body[48] = 0x07).case();
     refused("SGX", &enclave.verify(), &[Cause::Debug]);
     for id in debug {
         let mut case = row(id);

@@ -6,8 +6,8 @@ use burgrave_types::claims::TcbStatus;
 use burgrave_verifier::dcap::{Cache, Collateral};
 use burgrave_verifier::{Cause, Verification};
 
-use super::platform::{Made, sgx, td};
 use super::{each_refused, refused, row, taken};
+use burgrave_made::intel::{Made, sgx, td};
 
 fn judged(made: &Made, change: impl FnOnce(&mut Made)) -> Verification {
     made.with(change).case().verify()

@@ -8,15 +8,8 @@
     reason = "tests may fail loudly"
 )]
 
-#[path = "../common/azure.rs"]
-mod azure;
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../made_dcap/platform.rs"]
-mod platform;
-#[path = "../common/tpm.rs"]
-mod tpm;
 
 mod every;
 mod intel;

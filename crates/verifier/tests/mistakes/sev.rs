@@ -2,23 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::rand::SystemRandom;
 use burgrave_types::claims::TcbStatus;
 use burgrave_verifier::snp::{Family, Tcb};
 use burgrave_verifier::{Cause, Roots};
 
-use super::azure::AUTHORITY;
 use super::common::Case;
 use super::{each_refused, refused, row, taken};
+use burgrave_made::amd::{AUTHORITY, sign_report};
 
 /// The synthetic report, changed and signed anew by a key of the test's own.
 fn signed(change: impl FnOnce(&mut [u8])) -> Case {
     let mut case = row("snp/synthetic/base").with("report.bin", |report| {
         change(report);
-        let signature = AUTHORITY.key.sign(&SystemRandom::new(), &report[..0x2a0]).unwrap();
-        for (at, half) in [(0x2a0, &signature.as_ref()[..48]), (0x2e8, &signature.as_ref()[48..])] {
-            report[at..at + 48].copy_from_slice(&half.iter().rev().copied().collect::<Vec<_>>());
-        }
+        sign_report(report);
     });
     for (name, der) in [("vek.der", &AUTHORITY.vek), ("ask.der", &AUTHORITY.ask)] {
         case.part.items.insert(name.to_owned(), der.clone());

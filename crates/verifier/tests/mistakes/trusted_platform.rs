@@ -3,8 +3,8 @@
 use burgrave_verifier::tpm::{AkProof, ek_digest};
 use burgrave_verifier::{Cause, TpmTrust};
 
-use super::tpm::{CERTIFY, QUOTE, RESTRICTED_SIGNING, Tpm, ek_certificate};
 use super::{each_refused, refused, row, taken};
+use burgrave_made::tpm::{CERTIFY, QUOTE, RESTRICTED_SIGNING, Tpm, ek_certificate};
 
 const AT: &str = "2026-01-01T00:00:00Z";
 
@@ -51,7 +51,7 @@ fn an_endorsement_key_is_validated_and_names_one_tpm() {
     let nobodys = Tpm::new().quoted("", 3, 0x000b);
     refused("no endorsement key", &nobodys.verify(AT), &[Cause::ChainUntrusted]);
     let mut foreign = quoted(Tpm::new());
-    foreign.maker = super::tpm::maker();
+    foreign.maker = burgrave_made::tpm::maker();
     refused("another maker", &foreign.verify(AT), &[Cause::ChainUntrusted, Cause::ChainSignature]);
 
     // Another TPM of the same maker is genuine, and not the one that is registered.

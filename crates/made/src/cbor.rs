@@ -1,9 +1,8 @@
 //! Writes CBOR and COSE as the tests' makers need it, honest or not.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 /// A value of CBOR, as far as evidence needs it.
 #[derive(Clone)]
-pub(crate) enum Value {
+pub enum Value {
     Number(u64),
     Null,
     Text(&'static str),
@@ -21,7 +20,7 @@ fn head(kind: u8, length: usize) -> Vec<u8> {
     [[kind << 5 | 26].as_slice(), &length.to_be_bytes()].concat()
 }
 
-pub(crate) fn encode(value: &Value) -> Vec<u8> {
+pub fn encode(value: &Value) -> Vec<u8> {
     let pairs = |pairs: &[(Value, Value)]| -> Vec<u8> {
         pairs.iter().flat_map(|(key, value)| [encode(key), encode(value)].concat()).collect()
     };
@@ -38,12 +37,7 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
 }
 
 /// A `COSE_Sign1` over `payload`; `sign` makes the signature over the bytes that one covers.
-pub(crate) fn sign1(
-    protected: &[u8],
-    unprotected: &Value,
-    payload: Vec<u8>,
-    sign: impl FnOnce(&[u8]) -> Vec<u8>,
-) -> Vec<u8> {
+pub fn sign1(protected: &[u8], unprotected: &Value, payload: Vec<u8>, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let message = [b"\x84\x6aSignature1".as_slice(), &shortest(protected), &[0x40], &shortest(&payload)].concat();
     let signature = sign(&message);
     let parts = [Value::Bytes(protected.to_vec()), unprotected.clone(), Value::Bytes(payload), Value::Bytes(signature)];

@@ -1,4 +1,4 @@
-//! A maker of platforms: root, authorities, PCK, quoting enclave, collateral and the quote itself, each part of which a test
+//! TDX and SGX: a maker of platforms: root, authorities, PCK, quoting enclave, collateral and the quote itself, each part of which a test
 //! may set before it is signed.
 
 use std::sync::LazyLock;
@@ -9,21 +9,21 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use burgrave_types::{EvidencePart, Tee, Timestamp};
 use burgrave_verifier::{Endorsements, Expected, Input, Profile, Roots, Verification, verify};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 
-pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
+use crate::pki::{self, Issuer};
 
 /// When everything made here is valid.
-pub(crate) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().unwrap()
 }
 
 /// Which certificate is on its issuer's list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Revoked {
+pub enum Revoked {
     Nothing,
     Pck,
     Authority,
@@ -34,16 +34,16 @@ const PCK_SERIAL: u64 = 77;
 const SIGNER_SERIAL: u64 = 88;
 const AUTHORITY_SERIAL: u64 = 99;
 
-pub(crate) struct Keys {
-    pub(crate) root: Issuer,
-    pub(crate) other_root: Issuer,
+pub struct Keys {
+    pub root: Issuer,
+    pub other_root: Issuer,
     authority: KeyPair,
     signer: KeyPair,
     pck: KeyPair,
     attestation: KeyPair,
 }
 
-pub(crate) static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+pub static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let key = || KeyPair::generate().unwrap();
     let root = || CertifiedIssuer::self_signed(authority("Intel SGX Root CA", 1), key()).unwrap();
     Keys { root: root(), other_root: root(), authority: key(), signer: key(), pck: key(), attestation: key() }
@@ -51,45 +51,45 @@ pub(crate) static KEYS: LazyLock<Keys> = LazyLock::new(|| {
 
 /// A platform with its quote, before it is signed.
 #[derive(Clone)]
-pub(crate) struct Made {
-    pub(crate) tee: Tee,
-    pub(crate) header: Vec<u8>,
+pub struct Made {
+    pub tee: Tee,
+    pub header: Vec<u8>,
     /// What stands between header and body: the body's type and length in version 5.
-    pub(crate) descriptor: Vec<u8>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) qe_report: Vec<u8>,
-    pub(crate) authentication_data: Vec<u8>,
+    pub descriptor: Vec<u8>,
+    pub body: Vec<u8>,
+    pub qe_report: Vec<u8>,
+    pub authentication_data: Vec<u8>,
     /// Overrules the digest of the attestation key in the QE's report data.
-    pub(crate) qe_report_data: Option<Vec<u8>>,
-    pub(crate) extension: Extension,
-    pub(crate) authority_name: &'static str,
-    pub(crate) signer_name: &'static str,
-    pub(crate) signer_is_authority: bool,
-    pub(crate) signer_under_authority: bool,
-    pub(crate) pck_until: i32,
-    pub(crate) revoked: Revoked,
-    pub(crate) crl_number: u64,
-    pub(crate) crl_until: i32,
-    pub(crate) crl_by_another: bool,
-    pub(crate) tcb_info: Value,
-    pub(crate) qe_identity: Value,
-    pub(crate) edited_after: bool,
-    pub(crate) trailing: Vec<u8>,
+    pub qe_report_data: Option<Vec<u8>>,
+    pub extension: Extension,
+    pub authority_name: &'static str,
+    pub signer_name: &'static str,
+    pub signer_is_authority: bool,
+    pub signer_under_authority: bool,
+    pub pck_until: i32,
+    pub revoked: Revoked,
+    pub crl_number: u64,
+    pub crl_until: i32,
+    pub crl_by_another: bool,
+    pub tcb_info: Value,
+    pub qe_identity: Value,
+    pub edited_after: bool,
+    pub trailing: Vec<u8>,
 }
 
 /// The extension of the PCK certificate.
 #[derive(Clone)]
-pub(crate) struct Extension {
-    pub(crate) fmspc: [u8; 6],
-    pub(crate) pce_id: [u8; 2],
-    pub(crate) components: [u8; 16],
-    pub(crate) pce_svn: u8,
+pub struct Extension {
+    pub fmspc: [u8; 6],
+    pub pce_id: [u8; 2],
+    pub components: [u8; 16],
+    pub pce_svn: u8,
     /// Last arcs of the members that stand in it.
-    pub(crate) members: Vec<u8>,
+    pub members: Vec<u8>,
 }
 
 /// The TD report layouts, by the body type that version 5 gives them.
-pub(crate) fn td(version: u16, body_type: u16) -> Made {
+pub fn td(version: u16, body_type: u16) -> Made {
     let length = match body_type {
         2 => 584,
         3 => 648,
@@ -107,7 +107,7 @@ pub(crate) fn td(version: u16, body_type: u16) -> Made {
     made(Tee::Tdx, version, body_type, body)
 }
 
-pub(crate) fn sgx() -> Made {
+pub fn sgx() -> Made {
     made(Tee::Sgx, 3, 1, enclave_report(0x05, 0xe1, 0x51, 3, 9))
 }
 
@@ -243,14 +243,11 @@ fn authority(name: &str, below: u8) -> CertificateParams {
 }
 
 fn named(name: &str, serial: u64) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
+    let mut params = pki::named(name);
     params.distinguished_name.push(DnType::OrganizationName, "Test");
     params.serial_number = Some(SerialNumber::from(serial));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
     params
 }
 
@@ -273,7 +270,7 @@ fn counted(bytes: &[u8]) -> Vec<u8> {
 
 impl Made {
     /// Alters it.
-    pub(crate) fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
+    pub fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut made = self.clone();
         change(&mut made);
         made
@@ -285,7 +282,7 @@ impl Made {
     }
 
     /// The quote, signed.
-    pub(crate) fn quote(&self) -> Vec<u8> {
+    pub fn quote(&self) -> Vec<u8> {
         let authority = self.authority();
         let mut pck = named("Intel SGX PCK Certificate", PCK_SERIAL);
         pck.not_after = date_time_ymd(self.pck_until, 1, 1);
@@ -320,7 +317,7 @@ impl Made {
     }
 
     /// The collateral, signed.
-    pub(crate) fn collateral(&self) -> Value {
+    pub fn collateral(&self) -> Value {
         let authority = self.authority();
         let mut signer = named(self.signer_name, SIGNER_SERIAL);
         if self.signer_is_authority {
@@ -331,21 +328,8 @@ impl Made {
         let chain = [signer.pem(), KEYS.root.pem()].concat();
         let authority_chain = [authority.pem(), KEYS.root.pem()].concat();
         let list = |issuer: &Issuer, revoked: Option<u64>| {
-            let revoked_certs = revoked.map(|serial| RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: date_time_ymd(2026, 1, 1),
-                reason_code: None,
-                invalidity_date: None,
-            });
-            let params = CertificateRevocationListParams {
-                this_update: date_time_ymd(2026, 1, 1),
-                next_update: date_time_ymd(self.crl_until, 1, 1),
-                crl_number: SerialNumber::from(self.crl_number),
-                issuing_distribution_point: None,
-                revoked_certs: revoked_certs.into_iter().collect(),
-                key_identifier_method: KeyIdMethod::Sha256,
-            };
-            hex::encode(params.signed_by(issuer).unwrap().der())
+            let list = pki::list(self.crl_number, self.crl_until, revoked.as_slice());
+            hex::encode(list.signed_by(issuer).unwrap().der())
         };
         let on_roots = match self.revoked {
             Revoked::Authority => Some(AUTHORITY_SERIAL),
@@ -370,7 +354,7 @@ impl Made {
         })
     }
 
-    pub(crate) fn case(&self) -> Case {
+    pub fn case(&self) -> Case {
         Case::of(self.tee, self.quote(), Some(self.collateral().to_string().into_bytes()))
     }
 }
@@ -413,17 +397,17 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// Evidence and the circumstances it is judged in.
 #[derive(Clone)]
-pub(crate) struct Case {
-    pub(crate) part: EvidencePart,
-    pub(crate) endorsements: Endorsements,
-    pub(crate) roots: Roots,
-    pub(crate) profile: Profile,
-    pub(crate) report_data: Option<Vec<u8>>,
-    pub(crate) at: Timestamp,
+pub struct Case {
+    pub part: EvidencePart,
+    pub endorsements: Endorsements,
+    pub roots: Roots,
+    pub profile: Profile,
+    pub report_data: Option<Vec<u8>>,
+    pub at: Timestamp,
 }
 
 impl Case {
-    pub(crate) fn of(tee: Tee, quote: Vec<u8>, collateral: Option<Vec<u8>>) -> Self {
+    pub fn of(tee: Tee, quote: Vec<u8>, collateral: Option<Vec<u8>>) -> Self {
         let mut part = EvidencePart::new(tee, [("quote.bin", quote)]);
         part.items.extend(collateral.map(|json| ("collateral.json".to_owned(), json)));
         Self {
@@ -436,7 +420,7 @@ impl Case {
         }
     }
 
-    pub(crate) fn verify(&self) -> Verification {
+    pub fn verify(&self) -> Verification {
         verify(&Input {
             part: &self.part,
             endorsements: &self.endorsements,

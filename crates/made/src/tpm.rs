@@ -1,5 +1,4 @@
 //! A TPM made in the test, with a maker's PKI of its own.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::collections::BTreeMap;
 
@@ -9,46 +8,44 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use burgrave_types::{EvidencePart, Tee, Timestamp};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verification, verify};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, ExtendedKeyUsagePurpose,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SerialNumber, date_time_ymd,
 };
 
-/// PCRs of a bank.
-pub(crate) type Pcrs = BTreeMap<u8, Vec<u8>>;
+use crate::pki::{self, Issuer};
 
-pub(crate) const NONCE: [u8; 32] = [9; 32];
-pub(crate) const RESTRICTED_SIGNING: u32 = 0x0005_0072;
-pub(crate) const RESTRICTED_DECRYPT: u32 = 0x0003_00b2;
-pub(crate) const QUOTE: u16 = 0x8018;
-pub(crate) const CERTIFY: u16 = 0x8017;
+/// PCRs of a bank.
+pub type Pcrs = BTreeMap<u8, Vec<u8>>;
+
+pub const NONCE: [u8; 32] = [9; 32];
+pub const RESTRICTED_SIGNING: u32 = 0x0005_0072;
+pub const RESTRICTED_DECRYPT: u32 = 0x0003_00b2;
+pub const QUOTE: u16 = 0x8018;
+pub const CERTIFY: u16 = 0x8017;
 
 /// A TPM's keys and its maker.
-pub(crate) struct Tpm {
-    pub(crate) maker: CertifiedIssuer<'static, KeyPair>,
-    pub(crate) ek: KeyPair,
-    pub(crate) ak: KeyPair,
-    pub(crate) ak_attributes: u32,
-    pub(crate) ek_attributes: u32,
-    pub(crate) kind: u16,
-    pub(crate) magic: u32,
-    pub(crate) items: Vec<(String, Vec<u8>)>,
-    pub(crate) endorsements: Endorsements,
-    pub(crate) profile: Profile,
+pub struct Tpm {
+    pub maker: Issuer,
+    pub ek: KeyPair,
+    pub ak: KeyPair,
+    pub ak_attributes: u32,
+    pub ek_attributes: u32,
+    pub kind: u16,
+    pub magic: u32,
+    pub items: Vec<(String, Vec<u8>)>,
+    pub endorsements: Endorsements,
+    pub profile: Profile,
 }
 
-pub(crate) fn maker() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "TPM maker");
+pub fn maker() -> Issuer {
+    let mut params = pki::named("TPM maker");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    Issuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-pub(crate) fn key_certificate(usage: KeyUsagePurpose, purpose: u64) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "TPM key");
+pub fn key_certificate(usage: KeyUsagePurpose, purpose: u64) -> CertificateParams {
+    let mut params = pki::named("TPM key");
     params.serial_number = Some(SerialNumber::from(42));
     params.key_usages = vec![usage];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, purpose])];
@@ -57,20 +54,20 @@ pub(crate) fn key_certificate(usage: KeyUsagePurpose, purpose: u64) -> Certifica
     params
 }
 
-pub(crate) fn ek_certificate() -> CertificateParams {
+pub fn ek_certificate() -> CertificateParams {
     key_certificate(KeyUsagePurpose::KeyAgreement, 1)
 }
 
-pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
+pub fn sized(bytes: &[u8]) -> Vec<u8> {
     [u16::try_from(bytes.len()).unwrap().to_be_bytes().as_slice(), bytes].concat()
 }
 
-pub(crate) fn words(words: &[u16]) -> Vec<u8> {
+pub fn words(words: &[u16]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
 /// A `TPMT_PUBLIC` of a P-256 key; an EK has AES-128-CFB for its children, an AK has ECDSA with SHA-256.
-pub(crate) fn public(key: &KeyPair, attributes: u32) -> Vec<u8> {
+pub fn public(key: &KeyPair, attributes: u32) -> Vec<u8> {
     let point = key.der_bytes();
     let parameters = if attributes & (1 << 17) == 0 {
         words(&[0x0010, 0x0018, 0x000b, 0x0003, 0x0010])
@@ -82,7 +79,7 @@ pub(crate) fn public(key: &KeyPair, attributes: u32) -> Vec<u8> {
 }
 
 impl Tpm {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             maker: maker(),
             ek: KeyPair::generate().unwrap(),
@@ -97,53 +94,35 @@ impl Tpm {
         }
     }
 
-    pub(crate) fn with_ek(mut self, certificate: &CertificateParams) -> Self {
+    pub fn with_ek(mut self, certificate: &CertificateParams) -> Self {
         let certificate = certificate.signed_by(&self.ek, &self.maker).unwrap();
         self.items.push(("ek.pub".to_owned(), public(&self.ek, self.ek_attributes)));
         self.items.push(("ekcert.der".to_owned(), certificate.der().to_vec()));
         self
     }
 
-    pub(crate) fn with_ak_certificate(mut self, certificate: &CertificateParams) -> Self {
+    pub fn with_ak_certificate(mut self, certificate: &CertificateParams) -> Self {
         let certificate = certificate.signed_by(&self.ak, &self.maker).unwrap();
         self.items.push(("ak-cert.der".to_owned(), certificate.der().to_vec()));
         self
     }
 
-    pub(crate) fn with_crl(mut self, revoked: u64, next_update: i32) -> Self {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(revoked),
-            revocation_time: date_time_ymd(2025, 6, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2025, 6, 1),
-            next_update: date_time_ymd(next_update, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
+    pub fn with_crl(mut self, revoked: u64, next_update: i32) -> Self {
+        let mut list = pki::list(1, next_update, &[revoked]);
+        list.this_update = date_time_ymd(2025, 6, 1);
         self.items.push(("maker.crl".to_owned(), list.signed_by(&self.maker).unwrap().der().to_vec()));
         self
     }
 
     /// Quotes PCR 7 of the SHA-256 bank and PCR 0 of the SHA-384 bank, after `resets` boots.
-    pub(crate) fn quoted(self, suffix: &str, resets: u32, signature_hash: u16) -> Self {
+    pub fn quoted(self, suffix: &str, resets: u32, signature_hash: u16) -> Self {
         let banks =
             [(0x0b, "sha256", Pcrs::from([(7, vec![7; 32])])), (0x0c, "sha384", Pcrs::from([(0, vec![5; 48])]))];
         self.quoted_banks(suffix, resets, signature_hash, &banks)
     }
 
     /// Quotes PCRs by bank: its `TPM_ALG_ID`, its name and the values.
-    pub(crate) fn quoted_banks(
-        mut self,
-        suffix: &str,
-        resets: u32,
-        signature_hash: u16,
-        banks: &[(u16, &str, Pcrs)],
-    ) -> Self {
+    pub fn quoted_banks(mut self, suffix: &str, resets: u32, signature_hash: u16, banks: &[(u16, &str, Pcrs)]) -> Self {
         let shown: Vec<u8> = banks.iter().flat_map(|(.., pcrs)| pcrs.values().flatten().copied()).collect();
         let pcr_digest = digest(&SHA256, &shown);
         let clock = [&[0; 8], resets.to_be_bytes().as_slice(), &[0; 4], &[1]].concat();
@@ -183,18 +162,18 @@ impl Tpm {
     }
 
     /// Puts an item in, or in another's place.
-    pub(crate) fn set(&mut self, name: &str, bytes: Vec<u8>) {
+    pub fn set(&mut self, name: &str, bytes: Vec<u8>) {
         self.items.retain(|(item, _)| item != name);
         self.items.push((name.to_owned(), bytes));
     }
 
-    pub(crate) fn part(&self) -> EvidencePart {
+    pub fn part(&self) -> EvidencePart {
         let mut items = self.items.clone();
         items.push(("ak.pub".to_owned(), public(&self.ak, self.ak_attributes)));
         EvidencePart { tee: Tee::Tpm, items: items.into_iter().collect() }
     }
 
-    pub(crate) fn verify(&self, at: &str) -> Verification {
+    pub fn verify(&self, at: &str) -> Verification {
         verify(&Input {
             part: &self.part(),
             endorsements: &self.endorsements,
@@ -205,7 +184,7 @@ impl Tpm {
         })
     }
 
-    pub(crate) fn cause(&self) -> &'static str {
+    pub fn cause(&self) -> &'static str {
         self.verify("2026-01-01T00:00:00Z").cause.map_or("none", Cause::as_str)
     }
 }
