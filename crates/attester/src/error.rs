@@ -4,6 +4,7 @@ use std::io;
 
 use burgrave_types::Tee;
 
+use crate::PartError;
 use crate::sev_guest::GuestError;
 use crate::tpm::ResponseCode;
 
@@ -144,6 +145,16 @@ pub enum AttesterError {
     Provider {
         /// What the kernel named.
         provider: String,
+    },
+    /// A command gave no evidence of a part.
+    #[error("no {tee} evidence from `{command}`: {error}")]
+    Part {
+        /// The kind of the part.
+        tee: Tee,
+        /// The command, as it was given.
+        command: String,
+        /// What went wrong, and what to do about it.
+        error: Box<PartError>,
     },
     /// No source of evidence was found.
     #[error("no TEE was found: {looked}; name one with --attester where it is elsewhere")]

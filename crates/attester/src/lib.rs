@@ -5,7 +5,8 @@
 //! raw commands over a device or a socket; [`ConfigfsTsm`], [`SevGuestAttester`], [`NsmAttester`] and [`GramineAttester`]
 //! ask the kernel, or what stands in its place, for reports of SEV-SNP, TDX, Arm CCA, Nitro and SGX; [`AzureAttester`] asks
 //! Azure's paravisor through its vTPM; [`SimulatedAttester`] is software that pretends, for `dev` domains. An
-//! [`AttesterSpec`] chooses among them, by name or by [`detect`].
+//! [`AttesterSpec`] chooses among them, by name or by [`detect`]. [`WithParts`] puts the evidence of other devices beside it, such as
+//! GPUs, which a [`PartSpec`]'s command gives.
 //!
 //! What goes into the binding (genesis, enclave, nonce, exporter, keys) is the caller's, in `burgrave-seal`; whether the
 //! evidence is to be believed is the verifier's. Calls block: an asynchronous caller gives them a thread of their own.
@@ -21,7 +22,8 @@
 //!
 //! Threat notes: answers of a TPM, a firmware, a driver or a metadata service are parsed as hostile input (bounded, nothing
 //! allocated by a length that the answer does not hold), since the host may stand between. Evidence that does not carry the
-//! binding that was asked for is never handed on. No key is held here: the TPM keeps its own, and the simulated TEE's key is
+//! binding that was asked for is never handed on. The command for a part is the operator's, who trusts it as the agent; it gets
+//! nothing of the agent's environment, and what it prints is bounded in bytes and time, and believed by the verifier alone. No key is held here: the TPM keeps its own, and the simulated TEE's key is
 //! public and worthless. A TPM alone protects nothing from whoever is root after boot.
 
 mod bound;
@@ -33,6 +35,7 @@ mod gramine;
 mod log;
 mod metadata;
 pub mod nsm;
+mod parts;
 pub mod sev_guest;
 mod simulated;
 mod snp;
@@ -48,6 +51,7 @@ pub use gramine::GramineAttester;
 pub use log::{EventLogs, fuzz_run_time_log};
 pub use metadata::fuzz_answer as fuzz_metadata_answer;
 pub use nsm::NsmAttester;
+pub use parts::{PartError, PartSpec, Said, WithParts, fuzz_answer as fuzz_part_answer};
 pub use sev_guest::SevGuestAttester;
 pub use simulated::SimulatedAttester;
 pub use snp::fuzz_certificate_table;

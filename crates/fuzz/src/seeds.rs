@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use burgrave_store::Change;
 use burgrave_types::encoding::Encoder;
 use burgrave_types::{Evidence, EvidencePart};
-use serde_json::Value;
+use data_encoding::BASE64;
+use serde_json::{Value, json};
 
 use crate::{bodies, domain};
 
@@ -116,6 +117,19 @@ pub(crate) fn http() -> Result<Vec<Vec<u8>>> {
         "HTTP/1.0 404 Not Found\r\n\r\n",
     ];
     Ok(texts.map(|text| text.as_bytes().to_vec()).into())
+}
+
+/// What NVIDIA's program prints of a genuine GPU, and of a failure.
+pub(crate) fn part_answers() -> Result<Vec<Vec<u8>>> {
+    let item = |name: &str| read(&crates().join("verifier/testdata/nvidia-gpu/hopper-sample").join(name));
+    let (report, chain) = (item("report.bin")?, item("chain.pem")?);
+    let nonce = report.get(4..36).map(hex::encode);
+    let (evidence, certificate) = (BASE64.encode(&report), BASE64.encode(&chain));
+    let entry =
+        json!({"version": "1.0", "arch": "HOPPER", "nonce": nonce, "evidence": evidence, "certificate": certificate});
+    let whole = json!({"evidences": [entry], "result_code": 0, "result_message": "Ok"});
+    let failure = json!({"evidences": null, "result_code": 201, "result_message": "NVML error"});
+    Ok([whole, json!([entry]), failure].map(|answer| answer.to_string().into_bytes()).into())
 }
 
 /// An entry of the kernel's run-time log: PCR, template digest, template name, template data.
@@ -345,6 +359,9 @@ mod tests {
         for seed in policies().unwrap() {
             burgrave_policy::validate(std::str::from_utf8(&seed).unwrap(), &burgrave_policy::Tier::Domain).unwrap();
         }
+        let devices =
+            part_answers().unwrap().iter().map(|answer| burgrave_attester::fuzz_part_answer(answer)).sum::<usize>();
+        assert_eq!(devices, 2);
         assert_eq!(burgrave_verifier::eventlog::fuzz_decode(&event_log().unwrap()[0]), 1);
         assert_eq!(burgrave_verifier::ima::fuzz_decode(&run_time_log().unwrap()[1]), 3);
     }

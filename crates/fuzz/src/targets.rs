@@ -41,6 +41,7 @@ targets! {
     "agent-config" bodies::agent_config, || seeds::config("agent.toml");
     "attester-metadata" burgrave_attester::fuzz_metadata_answer, seeds::http;
     "attester-nsm" burgrave_attester::nsm::fuzz_response, || seeds::evidence("nitro", &["document.cose"]);
+    "attester-parts" burgrave_attester::fuzz_part_answer, seeds::part_answers;
     "attester-run-time-log" burgrave_attester::fuzz_run_time_log, seeds::run_time_log;
     "attester-sev-guest" burgrave_attester::sev_guest::fuzz_response, || seeds::evidence("snp", &["report.bin"]);
     "attester-snp-certificates" burgrave_attester::fuzz_certificate_table, || seeds::evidence("snp", &["vek.der"]);
