@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use burgrave_agent::NodeAddress;
 use burgrave_agent::local::{self, FileConfig};
-use burgrave_attester::AttesterSpec;
+use burgrave_attester::{AttesterSpec, PartSpec};
 use burgrave_types::{EnclaveName, GenesisHash};
 use clap::{Args, Parser, Subcommand};
 
@@ -54,6 +54,10 @@ struct Run {
     /// `tpm:unix:<socket>`, `tpm:<ip>:<port>`, or `simulated:<code name>` (dev domains only)
     #[arg(long, value_name = "TEE")]
     attester: Option<AttesterSpec>,
+    /// Devices whose evidence goes with the TEE's, and the command that gives it, `nvidia-gpu:<program> <argument>…` with `{nonce}`
+    /// for the nonce; may be given several times
+    #[arg(long = "part", value_name = "KIND:COMMAND")]
+    parts: Vec<PartSpec>,
     /// Where the local API listens
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -110,6 +114,7 @@ impl Run {
                 enclave: self.enclave.clone().ok_or_else(|| missing("--enclave"))?,
                 nodes: if self.nodes.is_empty() { return Err(missing("--node")) } else { self.nodes.clone() },
                 attester: self.attester.clone().ok_or_else(|| missing("--attester"))?,
+                part: Vec::new(),
                 socket: None,
                 allow_uids: Vec::new(),
                 forward: Vec::new(),
@@ -120,6 +125,7 @@ impl Run {
         config.enclave = self.enclave.unwrap_or(config.enclave);
         config.nodes = if self.nodes.is_empty() { config.nodes } else { self.nodes };
         config.attester = self.attester.unwrap_or(config.attester);
+        config.part = if self.parts.is_empty() { config.part } else { self.parts };
         config.socket = self.socket.or(config.socket);
         Ok(config)
     }
@@ -165,6 +171,9 @@ mod tests {
         let path = path.to_str().unwrap();
         let config = configuration(&["--config", path, "--enclave", "c/d"]).unwrap();
         assert_eq!((config.enclave.to_string(), config.nodes.len()), ("c/d".to_owned(), 1));
+        let parts = ["nvidia-gpu:/bin/a {nonce}", "nvidia-gpu:/bin/b --nonce {nonce}"];
+        let config = configuration(&["--config", path, "--part", parts[0], "--part", parts[1]]).unwrap();
+        assert_eq!(config.part.iter().map(PartSpec::to_string).collect::<Vec<_>>(), parts);
         assert!(configuration(&["--config", "/nowhere.toml"]).unwrap_err().contains("/nowhere.toml"));
     }
 }

@@ -55,7 +55,8 @@ fn status(child: &mut Child, socket: &Path) -> serde_json::Value {
 #[test]
 fn help_says_what_it_does_and_how_to_start() {
     let help = text(&output(&["run", "--help"]).stdout);
-    for word in ["--config", "--genesis", "--enclave", "--node", "--attester", "burgrave-agent run --config"] {
+    for word in ["--config", "--genesis", "--enclave", "--node", "--attester", "--part", "burgrave-agent run --config"]
+    {
         assert!(help.contains(word), "no `{word}` in:\n{help}");
     }
 }
@@ -70,6 +71,20 @@ fn a_faulty_configuration_is_a_usage_error_that_names_the_fault() {
     let said = text(&refused.stderr);
     assert!(said.contains("genesis hash") && said.contains("64 hexadecimal digits"), "{said}");
     assert!(refused.stdout.is_empty());
+}
+
+#[test]
+fn a_command_for_a_part_that_cannot_be_run_is_told_before_anything_begins() {
+    let genesis = format!("--genesis={}", "01".repeat(32));
+    let rest = ["--enclave=payments/api", "--node=unix:/nowhere/link.sock", "--attester=simulated:api-1"];
+    let with = |part: &str| output(&[&["run", &genesis, part], &rest[..]].concat());
+    let missing = with("--part=nvidia-gpu:/nowhere/nvattest --nonce {nonce}");
+    assert_eq!(missing.status.code(), Some(1));
+    let said = text(&missing.stderr);
+    assert!(said.contains("`/nowhere/nvattest --nonce {nonce}`: it cannot be started"), "{said}");
+    let faulty = with("--part=nvidia-gpu:/nowhere/nvattest");
+    assert_eq!(faulty.status.code(), Some(2));
+    assert!(text(&faulty.stderr).contains("expected `{nonce}` among its arguments"), "{faulty:?}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
-use burgrave_attester::AttesterSpec;
-use burgrave_types::{EnclaveName, GenesisHash};
+use burgrave_attester::{AttesterSpec, PartSpec};
+use burgrave_types::{EnclaveName, GenesisHash, Tee};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -43,6 +44,9 @@ pub struct FileConfig {
     /// The TEE.
     #[serde(deserialize_with = "attester")]
     pub attester: AttesterSpec,
+    /// Devices beside the TEE whose evidence goes with its own.
+    #[serde(default, deserialize_with = "parts")]
+    pub part: Vec<PartSpec>,
     /// Where the local API listens; without it there is none.
     #[serde(default)]
     pub socket: Option<PathBuf>,
@@ -65,6 +69,15 @@ pub struct Forward {
     pub listen: LocalAddress,
     /// The enclave that each connection is carried to.
     pub peer: EnclaveName,
+}
+
+/// `[[part]]`, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    tee: Tee,
+    command: Vec<String>,
+    timeout_secs: Option<u64>,
 }
 
 /// Why there is no configuration.
@@ -208,6 +221,14 @@ fn attester<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Atteste
     text.parse().map_err(serde::de::Error::custom)
 }
 
+fn parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PartSpec>, D::Error> {
+    let parts = Vec::<Part>::deserialize(deserializer)?.into_iter().map(|part| {
+        let spec = PartSpec::new(part.tee, part.command)?;
+        part.timeout_secs.map_or(Ok(spec.clone()), |seconds| spec.with_timeout(Duration::from_secs(seconds)))
+    });
+    parts.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,20 +244,20 @@ mod tests {
     fn the_least_configuration_opens_nothing_locally() {
         let config = FileConfig::parse(MINIMAL).unwrap();
         assert_eq!((config.socket, config.accept_to), (None, None));
-        assert!(config.forward.is_empty() && config.allow_uids.is_empty());
+        assert!(config.forward.is_empty() && config.allow_uids.is_empty() && config.part.is_empty());
     }
 
     #[test]
     fn the_commented_reference_file_is_a_configuration_with_and_without_its_options() {
         let text = include_str!("../../../../docs/agent.toml");
         let least = FileConfig::parse(text).unwrap();
-        assert_eq!((least.socket, least.forward.len()), (None, 0));
+        assert_eq!((least.socket, least.forward.len(), least.part.len()), (None, 0, 0));
         let option =
             |line: &str| line.strip_prefix("# ").is_some_and(|rest| rest.contains(" = ") || rest.starts_with("[["));
         let lines = text.lines().map(|line| if option(line) { line.trim_start_matches("# ") } else { line });
         let all = FileConfig::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap();
         assert!(all.socket.is_some() && all.accept_to.is_some());
-        assert_eq!((all.allow_uids.len(), all.forward.len()), (1, 1));
+        assert_eq!((all.allow_uids.len(), all.forward.len(), all.part.len()), (1, 1, 1));
     }
 
     #[test]
@@ -249,6 +270,27 @@ mod tests {
     fn an_attester_that_is_none_is_an_error_that_says_what_is_expected() {
         let error = FileConfig::parse(&MINIMAL.replace("simulated:payments-api-1.0", "sgx:1")).unwrap_err().to_string();
         assert!(error.contains("sgx:1") && error.contains("simulated:<code name>"), "{error}");
+    }
+
+    #[test]
+    fn a_part_is_a_command_that_is_told_the_nonce_or_an_error_that_says_what_is_wrong_with_it() {
+        let with = |part: &str| FileConfig::parse(&format!("{MINIMAL}\n[[part]]\n{part}"));
+        let command = r#"command = ["/opt/gpu evidence", "--nonce={nonce}"]"#;
+        let config = with(&format!("tee = \"nvidia-gpu\"\n{command}\ntimeout_secs = 45")).unwrap();
+        let expected = vec!["/opt/gpu evidence".to_owned(), "--nonce={nonce}".to_owned()];
+        let expected = PartSpec::new(Tee::NvidiaGpu, expected).unwrap().with_timeout(Duration::from_secs(45)).unwrap();
+        assert_eq!(config.part, [expected]);
+        for (part, named) in [
+            (format!("tee = \"snp\"\n{command}"), "`snp`, expected `nvidia-gpu`"),
+            (format!("tee = \"gpu\"\n{command}"), "gpu"),
+            ("tee = \"nvidia-gpu\"".to_owned(), "command"),
+            ("tee = \"nvidia-gpu\"\ncommand = [\"/bin/x\"]".to_owned(), "`{nonce}`"),
+            (format!("tee = \"nvidia-gpu\"\n{command}\ntimeout_secs = 60"), "1 to 55 s"),
+            (format!("tee = \"nvidia-gpu\"\n{command}\ntimeout = 60"), "timeout"),
+        ] {
+            let error = with(&part).unwrap_err().to_string();
+            assert!(error.contains(named), "{named}: {error}");
+        }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ pub use server::LocalServer;
 
 use std::sync::Arc;
 
-use burgrave_attester::AttesterError;
+use burgrave_attester::{AttesterError, WithParts};
 use burgrave_seal::SystemRandom;
 use burgrave_types::SystemClock;
 
@@ -37,7 +37,7 @@ pub enum RunError {
     /// The agent does not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The TEE is not there.
+    /// The TEE, or what gives the evidence of a part, is not there.
     #[error(transparent)]
     Attester(#[from] AttesterError),
     /// A local address cannot be listened on.
@@ -55,7 +55,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] where it cannot begin. Afterwards it goes on, whatever happens to the link.
 pub async fn run(config: FileConfig, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    let attester = config.attester.open()?;
+    let attester = Box::new(WithParts::new(config.attester.open()?, config.part)?);
     let agent = AgentConfig { nodes: config.nodes, genesis: config.genesis, enclave: config.enclave, attester };
     let agent = Agent::start(agent, Arc::new(SystemClock), Arc::new(SystemRandom))?;
     let mut tasks = tokio::task::JoinSet::new();

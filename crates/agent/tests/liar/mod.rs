@@ -1,4 +1,5 @@
 //! A node that speaks frames by hand, for what no honest one does: it has its domain's keys, and may lie in everything else.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

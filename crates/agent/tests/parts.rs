@@ -1,0 +1,80 @@
+//! The evidence of devices beside the TEE, as a node gets it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+
+mod liar;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use burgrave_attester::{PartSpec, SimulatedAttester, WithParts};
+use burgrave_seal::binding::part_nonce;
+use burgrave_types::{Evidence, InstanceId, ProblemCode, Tee};
+use liar::{ENCLAVE, Liar, within};
+
+/// The agent's TEE, beside which this shell script tells of GPUs; it gets the nonce as `$1`.
+fn with_gpus(script: &str) -> WithParts {
+    let words = ["/bin/sh", "-c", script, "sh", "{nonce}"].map(str::to_owned);
+    let gpus = PartSpec::new(Tee::NvidiaGpu, words.into()).unwrap();
+    WithParts::new(Box::new(SimulatedAttester::of_code("payments-api-1.0")), vec![gpus]).unwrap()
+}
+
+/// The beginning of a report over this nonce: what an agent looks at.
+fn report(nonce: &[u8; 32]) -> Vec<u8> {
+    [&[0x11, 0xe0, 0x01, 0xff][..], nonce, b"and the rest"].concat()
+}
+
+#[tokio::test]
+async fn gpus_answer_nonces_that_the_challenge_gives_them_and_go_along_with_the_lead() {
+    let liar = Liar::new().await;
+    let nonces = [0, 1].map(|index| part_nonce(&liar::challenge().nonce, index, Tee::NvidiaGpu));
+    let chain = |gpu: usize| format!("-----BEGIN CERTIFICATE-----\nof {gpu}\n");
+    let entry = |gpu, nonce| serde_json::json!({"evidence": STANDARD.encode(report(nonce)), "certificate": STANDARD.encode(chain(gpu))});
+    let folder = tempfile::tempdir().unwrap();
+    for nonce in &nonces {
+        let answer = serde_json::json!({"evidences": [entry(0, nonce), entry(1, nonce)]});
+        let name: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::write(folder.path().join(name), answer.to_string()).unwrap();
+    }
+    let agent = liar.agent(with_gpus(&format!("cat {}/\"$1\"", folder.path().display())));
+    let mut connection = liar.welcome(0).await;
+    let (stream, attest) = connection.evidence().await;
+    let evidence = Evidence::decode(&attest.evidence).unwrap();
+    assert_eq!((evidence.lead.tee, evidence.others.len()), (Tee::Simulated, 2));
+    for (gpu, part) in evidence.others.iter().enumerate() {
+        assert_eq!((part.tee, part.item("report.bin").unwrap()), (Tee::NvidiaGpu, report(&nonces[gpu]).as_slice()));
+        assert_eq!(part.item("chain.pem").unwrap(), chain(gpu).as_bytes());
+    }
+    connection.respond(stream, burgrave_types::Problem::new(ProblemCode::AttestationRejected, "no GPU of mine")).await;
+    assert_eq!(within(agent.wait_attested()).await.unwrap_err().code, ProblemCode::AttestationRejected);
+}
+
+#[tokio::test]
+async fn where_a_gpu_gives_no_evidence_the_agent_says_why_and_tries_again() {
+    let liar = Liar::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ready = folder.path().join("ready");
+    let nonce = part_nonce(&liar::challenge().nonce, 0, Tee::NvidiaGpu);
+    let certificate = STANDARD.encode("-----BEGIN CERTIFICATE-----\n");
+    let answer = serde_json::json!([{"evidence": STANDARD.encode(report(&nonce)), "certificate": certificate}]);
+    let script = format!("cat {} || {{ echo the driver is not loaded >&2; exit 4; }}", ready.display());
+    let agent = liar.agent(with_gpus(&script));
+    let mut connection = liar.welcome(0).await;
+    let (stream, _) = connection.request().await;
+    connection.respond(stream, liar::challenge()).await;
+    let problem = within(agent.watch().wait_for(|status| status.problem.is_some())).await.unwrap().problem.clone();
+    let problem = problem.unwrap();
+    assert_eq!(problem.code, ProblemCode::Unavailable);
+    for named in ["nvidia-gpu", "{nonce}", "exit status: 4", "the driver is not loaded`", "run it by hand"] {
+        assert!(problem.detail.contains(named), "{named}: {problem}");
+    }
+
+    std::fs::write(&ready, answer.to_string()).unwrap();
+    let mut connection = liar.welcome(0).await;
+    connection.admit(InstanceId::from_bytes([5; 16]), ENCLAVE, Some([1; 32])).await;
+    within(agent.wait_attested()).await.unwrap();
+}
