@@ -1,5 +1,5 @@
 //! GPUs beside a CPU: a stand-in for NVIDIA's program gives their evidence, and the verifier takes it over the nonces that a node
-//! would expect. The GPUs are made in the test, under a root of its own.
+//! would expect.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,112 +10,64 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use burgrave_attester::{Attester, AttesterError, BindingData, PartError, PartSpec, SimulatedAttester, WithParts};
+use burgrave_made::nvidia::{self, FIRMWARE};
+use burgrave_types::claims::HexBytes;
 use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, verify};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P384_SHA384, date_time_ymd,
-};
 use serde_json::{Value, json};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-const FIRMWARE: [u8; 48] = [0xf1; 48];
 
 /// As a node and an agent derive it from a challenge: one for each index and kind.
 fn nonce(index: usize, tee: Tee) -> [u8; 32] {
     digest(&SHA256, format!("a challenge, {index}, {tee}").as_bytes()).as_ref().try_into().unwrap()
 }
 
-// === GPUs ===
+fn hex(bytes: &[u8]) -> String {
+    HexBytes::from(bytes).to_string()
+}
 
-static ROOT: LazyLock<Issuer> = LazyLock::new(|| Issuer::self_signed(authority("Device Identity CA"), p384()).unwrap());
-
-/// A GPU: the key of its firmware, and the certificates that lead to it.
+/// A GPU under a root of its own, whose certificates stay as they are while the machine runs.
 struct Gpu {
-    key: EcdsaKeyPair,
-    chain: String,
-}
-
-fn p384() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
-}
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2030, 1, 1));
-    params
-}
-
-fn authority(name: &str) -> CertificateParams {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params
+    made: nvidia::Gpu,
+    chain: Vec<u8>,
 }
 
 impl Gpu {
     fn new() -> Self {
-        let chip = Issuer::signed_by(authority("GX100 BROM"), p384(), &*ROOT).unwrap();
-        let (mut leaf, key) = (params("GX100 A01 FMC"), p384());
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // TCG DICE, CompositeDeviceID: version, a key (here an Ed25519 one that nobody has), SHA-384 of the firmware.
-        let der = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
-        let device = der(0x30, &[der(0x30, &der(6, &[0x2b, 0x65, 0x70])), der(3, &[0; 33])].concat());
-        let sha384 = der(6, &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2]);
-        let firmware = der(0x30, &[sha384, der(4, &FIRMWARE)].concat());
-        let identity = der(0x30, &[der(2, &[1]), device, firmware].concat());
-        leaf.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1], identity)];
-        let chain = [leaf.signed_by(&key, &chip).unwrap().pem(), chip.pem(), ROOT.pem()].concat();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, key.serialized_der()).unwrap();
-        Self { key, chain }
-    }
-
-    /// Request and response of DSP0274 1.1, with one measurement, the firmware among the opaque data, and a signature.
-    fn report(&self, nonce: &[u8; 32]) -> Vec<u8> {
-        let measurement = [&[1, 1, 51, 0, 1, 48, 0][..], &[1; 48]].concat();
-        let opaque = [&[20, 0, 48, 0][..], &FIRMWARE].concat();
-        let length = u8::try_from(measurement.len()).unwrap();
-        let message = [
-            &[0x11, 0xe0, 0x01, 0xff][..],
-            nonce,
-            &[0, 0x11, 0x60, 0, 0, 1, length, 0, 0],
-            &measurement,
-            &[9; 32],
-            &u16::try_from(opaque.len()).unwrap().to_le_bytes(),
-            &opaque,
-        ]
-        .concat();
-        let signature = self.key.sign(&SystemRandom::new(), &message).unwrap();
-        [message.as_slice(), signature.as_ref()].concat()
+        let made = nvidia::Gpu::new();
+        let chain = made.part().item("chain.pem").unwrap().to_vec();
+        Self { made, chain }
     }
 
     /// As NVIDIA's program prints it.
     fn entry(&self, nonce: &[u8; 32]) -> Value {
+        let report = nvidia::Gpu { nonce: *nonce, ..self.made.clone() }.report();
         json!({
             "arch": "HOPPER",
             "certificate": STANDARD.encode(&self.chain),
             "driver_version": "590.12",
-            "evidence": STANDARD.encode(self.report(nonce)),
+            "evidence": STANDARD.encode(report),
             "nonce": hex(nonce),
             "vbios_version": "96.00.A5.00.01",
             "version": "1.0",
         })
     }
-}
 
-fn hex(bytes: &[u8]) -> String {
-    burgrave_types::claims::HexBytes::from(bytes).to_string()
+    /// Judges a part as a node that expects this GPU at `index`.
+    fn judge(&self, part: &EvidencePart, index: usize) -> Verification {
+        verify(&Input {
+            part,
+            endorsements: &Endorsements::default(),
+            roots: &Roots::only([self.made.root.der()]).unwrap(),
+            profile: &Profile::default(),
+            expected: Expected::Nonce(&nonce(index, Tee::NvidiaGpu)),
+            at: "2026-03-01T00:00:00Z".parse().unwrap(),
+        })
+    }
 }
 
 // === A machine ===
@@ -183,45 +135,30 @@ impl Machine {
     }
 }
 
-fn judge(part: &EvidencePart, index: usize) -> Verification {
-    verify(&Input {
-        part,
-        endorsements: &Endorsements::default(),
-        roots: &Roots::only([ROOT.der()]).unwrap(),
-        profile: &Profile::default(),
-        expected: Expected::Nonce(&nonce(index, Tee::NvidiaGpu)),
-        at: "2026-03-01T00:00:00Z".parse().unwrap(),
-    })
-}
-
 #[test]
 fn a_gpus_evidence_is_accepted_over_its_own_nonce() {
     let gpu = Gpu::new();
     let parts = Machine::new(&[&gpu], 0..1).parts().unwrap();
     assert_eq!(parts.len(), 1);
-    let verification = judge(&parts[0], 0);
+    let verification = gpu.judge(&parts[0], 0);
     assert_eq!(verification.verdict, Verdict::Accept, "{verification:#?}");
     assert_eq!(verification.claims.unwrap().launch.measurement.unwrap().as_bytes(), FIRMWARE);
-    assert_eq!(judge(&parts[0], 1).cause, Some(Cause::BindingNonce));
+    assert_eq!(gpu.judge(&parts[0], 1).cause, Some(Cause::BindingNonce));
 }
 
 #[test]
 fn each_of_several_gpus_is_accepted_over_a_nonce_of_its_own_and_no_other() {
     let gpus = [Gpu::new(), Gpu::new(), Gpu::new()];
     let parts = Machine::new(&gpus.each_ref(), 0..3).parts().unwrap();
-    let chips: Vec<_> = parts
-        .iter()
-        .enumerate()
-        .map(|(index, part)| {
-            let verification = judge(part, index);
-            assert_eq!(verification.verdict, Verdict::Accept, "{index}: {verification:#?}");
-            assert_eq!(judge(part, (index + 1) % 3).cause, Some(Cause::BindingNonce));
-            verification.claims.unwrap().platform_id.unwrap()
-        })
-        .collect();
-    assert!(chips[0] != chips[1] && chips[1] != chips[2] && chips[0] != chips[2]);
-    let certificates = parts.iter().map(|part| part.item("chain.pem").unwrap());
-    assert!(certificates.eq(gpus.iter().map(|gpu| gpu.chain.as_bytes())), "in the driver's order");
+    assert_eq!(parts.len(), 3);
+    // In the driver's order.
+    for (index, (gpu, part)) in gpus.iter().zip(&parts).enumerate() {
+        let verification = gpu.judge(part, index);
+        assert_eq!(verification.verdict, Verdict::Accept, "{index}: {verification:#?}");
+        let next = (index + 1) % 3;
+        assert_eq!(gpu.judge(part, next).cause, Some(Cause::BindingNonce));
+        assert!(!gpus[next].judge(part, index).authentic);
+    }
 }
 
 #[test]
@@ -230,9 +167,8 @@ fn parts_that_the_lead_has_by_itself_stand_before_them() {
     let lead = SimulatedAttester::of_code("a").with_part(SimulatedAttester::of_code("b"));
     let parts = Machine::new(&[&first, &second], 1..3).parts_behind(lead).unwrap();
     assert_eq!(parts.iter().map(|part| part.tee).collect::<Vec<_>>(), [Tee::Simulated, Tee::NvidiaGpu, Tee::NvidiaGpu]);
-    for index in [1, 2] {
-        assert_eq!(judge(&parts[index], index).verdict, Verdict::Accept);
-    }
+    assert_eq!(first.judge(&parts[1], 1).verdict, Verdict::Accept);
+    assert_eq!(second.judge(&parts[2], 2).verdict, Verdict::Accept);
 }
 
 #[test]
