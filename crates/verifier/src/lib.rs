@@ -50,6 +50,7 @@ pub mod dcap;
 pub mod eventlog;
 pub mod files;
 pub mod ima;
+mod lists;
 pub mod nitro;
 pub mod nvidia;
 mod path;

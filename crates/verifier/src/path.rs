@@ -15,7 +15,7 @@ use x509_cert::ext::pkix::KeyUsages;
 use crate::check::Stop;
 use crate::trust::Vendor;
 use crate::verification::Findings;
-use crate::x509::{Certificate, EC_PUBLIC_KEY, SECP384R1};
+use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
 use crate::{Cause, Endorsements, Input, Text};
 
 /// Longer paths no vendor has.
@@ -144,7 +144,7 @@ fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut 
         for list in lists.iter().filter(|list| list.is_issued_by_name_of(issuer)) {
             findings.checks.need_that(
                 (rules.revocation, Cause::CrlSignature, REVOCATION),
-                list.is_ecdsa_signed_by(issuer) && list.is_whole(),
+                input.roots.known_lists().is_signed(list, issuer, Crl::is_ecdsa_signed_by) && list.is_whole(),
                 format_args!("a whole list, signed by `{}`", issuer.subject()),
                 "another signature, or a list of another scope",
             )?;

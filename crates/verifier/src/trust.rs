@@ -6,6 +6,7 @@ use base64::Engine;
 use burgrave_types::EvidencePart;
 
 use crate::ima::ImaState;
+use crate::lists::KnownLists;
 use crate::nvidia::KnownChains;
 use crate::path::KnownPaths;
 use crate::snp::KnownPlatforms;
@@ -41,6 +42,7 @@ static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
     known_platforms: Arc::default(),
     known_tpms: Arc::default(),
     known_chains: Arc::default(),
+    known_lists: Arc::default(),
 });
 
 /// What a block of PEM begins with, before its label.
@@ -74,6 +76,7 @@ pub struct Roots {
     known_platforms: Arc<KnownPlatforms>,
     known_tpms: Arc<KnownTpms>,
     known_chains: Arc<KnownChains>,
+    known_lists: Arc<KnownLists>,
 }
 
 impl Roots {
@@ -106,6 +109,7 @@ impl Roots {
             known_platforms: Arc::default(),
             known_tpms: Arc::default(),
             known_chains: Arc::default(),
+            known_lists: Arc::default(),
         }
     }
 
@@ -117,6 +121,7 @@ impl Roots {
             known_platforms: Arc::default(),
             known_tpms: Arc::default(),
             known_chains: Arc::default(),
+            known_lists: Arc::default(),
             ..self.clone()
         }
     }
@@ -158,6 +163,11 @@ impl Roots {
         self.anchors.iter().chain(pinned)
     }
 
+    /// The anchors for evidence of NVIDIA's GPUs: the pinned one, and all that a caller brought.
+    pub fn gpu_anchors(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors_of(Vendor::Nvidia)
+    }
+
     /// The keys of Arm CCA platforms.
     pub(crate) fn cca_anchors(&self) -> &[cca::Anchor] {
         &self.cca_anchors
@@ -181,6 +191,11 @@ impl Roots {
     /// The chains of GPUs that were read.
     pub(crate) fn known_chains(&self) -> &KnownChains {
         &self.known_chains
+    }
+
+    /// The revocation lists whose signatures were verified.
+    pub(crate) fn known_lists(&self) -> &KnownLists {
+        &self.known_lists
     }
 
     pub(crate) fn intermediates(&self) -> &[Certificate] {

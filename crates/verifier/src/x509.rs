@@ -4,7 +4,8 @@
 //! parameters in a way that `webpki` does not take. General chains (a TPM maker's) go through `webpki`.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use burgrave_types::Timestamp;
 use const_oid::{AssociatedOid, ObjectIdentifier};
@@ -13,8 +14,8 @@ use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, KeyUsage, KeyUsages, SubjectAltName};
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, CrlNumber, KeyUsage, KeyUsages, SubjectAltName};
 use x509_cert::time::Time;
 
 /// `id-RSASSA-PSS` (RFC 8017, appendix C).
@@ -120,8 +121,24 @@ impl Certificate {
         }
     }
 
+    /// The addresses at which the list that speaks of this certificate is published, as its issuer wrote them (RFC 5280,
+    /// section 4.2.1.13); none where it names none, or one that cannot be read.
+    pub fn distribution_points(&self) -> Vec<String> {
+        let points = self.parsed.tbs_certificate().get_extension::<CrlDistributionPoints>();
+        let Ok(Some((_, points))) = points else { return Vec::new() };
+        let names = points.0.into_iter().filter_map(|point| match point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        });
+        let addresses = names.flatten().filter_map(|name| match name {
+            GeneralName::UniformResourceIdentifier(address) => Some(address.as_str().to_owned()),
+            _ => None,
+        });
+        addresses.collect()
+    }
+
     /// Whether the certificate may sign certificates, with at most `below` further authorities beneath it.
-    pub(crate) fn is_authority(&self, below: u8) -> bool {
+    pub fn is_authority(&self, below: u8) -> bool {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         let usage = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
         let ca = matches!(constraints, Ok(Some((_, found))) if found.ca
@@ -166,7 +183,7 @@ impl Certificate {
             && is_pss_signed(&self.der, issuer)
     }
 
-    /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-384.
+    /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-256 or SHA-384.
     pub fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
             && is_ecdsa_signed(&self.der, issuer)
@@ -254,6 +271,8 @@ fn is_ecdsa_signed(der: &[u8], issuer: &Certificate) -> bool {
     let Ok(signed) = Signed::from_der(der) else { return false };
     let algorithm: &'static dyn VerificationAlgorithm = match (signed.algorithm.oid, issuer.key_algorithm()) {
         (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP256R1))) => &ECDSA_P256_SHA256_ASN1,
+        // NVIDIA signs its lists so.
+        (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP384R1))) => &ECDSA_P384_SHA256_ASN1,
         (ECDSA_SHA384, (EC_PUBLIC_KEY, Some(SECP384R1))) => &ECDSA_P384_SHA384_ASN1,
         _ => return false,
     };
@@ -264,4 +283,31 @@ fn is_ecdsa_signed(der: &[u8], issuer: &Certificate) -> bool {
 pub(crate) fn timestamp(time: &Time) -> Timestamp {
     let secs = time.to_unix_duration().as_secs();
     Timestamp::from_unix_secs(i64::try_from(secs).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_by_a_p384_key_with_sha256_is_taken_as_nvidia_signs_its_own() {
+        let issuer = Certificate::from_der(include_bytes!("../testdata/lists/p384-issuer.der")).unwrap();
+        let der = include_bytes!("../testdata/lists/p384-sha256.crl");
+        let list = Crl::from_der(der).unwrap();
+        assert!(list.is_issued_by_name_of(&issuer) && list.is_whole() && list.is_ecdsa_signed_by(&issuer));
+        assert_eq!(list.number(), [1]);
+        let mut altered = der.to_vec();
+        *altered.last_mut().unwrap() ^= 1;
+        assert!(!Crl::from_der(&altered).is_some_and(|list| list.is_ecdsa_signed_by(&issuer)));
+    }
+
+    #[test]
+    fn a_certificate_says_where_the_list_that_speaks_of_it_is() {
+        let chain = include_bytes!("../testdata/nvidia-gpu/hopper-sample/chain.pem");
+        let crate::Endorsement::Certificates(chain) = crate::Endorsement::read(chain) else { panic!("no chain") };
+        let found: Vec<_> = chain.iter().map(|one| one.distribution_points().join(" ")).collect();
+        let (root, family) =
+            ("http://crl.ndis.nvidia.com/crl/l1-root.crl", "http://crl.ndis.nvidia.com/crl/l2-gh100.crl");
+        assert_eq!(found, ["", "", family, root, ""]);
+    }
 }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use burgrave_made::nvidia::{FIRMWARE, Gpu, LEAF_SERIAL, NONCE};
 use burgrave_made::pki::{Issuer, list, p384};
 use burgrave_types::Tee;
-use burgrave_verifier::{Cause, Endorsements, Expected, Verdict, Verification, detect, inspect};
+use burgrave_verifier::{
+    Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
+};
 use rcgen::{BasicConstraints, IsCa, PublicKeyData, date_time_ymd};
 
 #[test]
@@ -155,4 +157,23 @@ fn a_revocation_list_that_is_at_hand_counts() {
     // A list of the same name, by another key; and one of an authority that did not issue the leaf.
     assert_eq!(under(&gpu, &Gpu::new().chip, LEAF_SERIAL, 2027).cause, Some(Cause::CrlSignature));
     assert_eq!(under(&gpu, &gpu.root, LEAF_SERIAL, 2027).verdict, Verdict::Accept);
+}
+
+#[test]
+fn a_list_that_is_known_is_asked_as_a_new_one_is() {
+    let gpu = Gpu::new();
+    let (part, roots) = (gpu.part(), Roots::only([gpu.root.der()]).unwrap());
+    let mut endorsements = Endorsements::default();
+    assert!(endorsements.add(list(1, 2027, &[1234]).signed_by(&*gpu.chip).unwrap().der()));
+    let cause = |endorsements: &Endorsements, at: &str| {
+        let (profile, expected, at) = (Profile::default(), Expected::Nonce(&NONCE), at.parse().unwrap());
+        verify(&Input { part: &part, endorsements, roots: &roots, profile: &profile, expected, at }).cause
+    };
+    for _ in 0..2 {
+        assert_eq!(cause(&endorsements, "2026-03-01T00:00:00Z"), None);
+        assert_eq!(cause(&endorsements, "2027-01-01T00:00:00Z"), Some(Cause::CrlValidity));
+    }
+    // A newer one that revokes the leaf is another list, and both are asked.
+    assert!(endorsements.add(list(2, 2027, &[LEAF_SERIAL]).signed_by(&*gpu.chip).unwrap().der()));
+    assert_eq!(cause(&endorsements, "2026-03-01T00:00:00Z"), Some(Cause::CertificateRevoked));
 }

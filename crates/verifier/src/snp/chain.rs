@@ -276,7 +276,7 @@ fn revocation(
     for crl in lists {
         findings.checks.need_that(
             ("snp.crl.signature", Cause::CrlSignature, CRL),
-            input.roots.known_platforms().is_signed(crl, ark) && crl.is_whole(),
+            input.roots.known_lists().is_signed(crl, ark, Crl::is_pss_signed_by) && crl.is_whole(),
             format_args!("a whole list, signed by `{}`", ark.subject()),
             "another signature, or a list of another scope",
         )?;

@@ -4,31 +4,24 @@
 //! Only what never changes is kept. Whether certificates are valid *now*, anchored under *these* roots and on no list that is at
 //! hand is asked each time, so that a known platform gets the same answer as a new one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use burgrave_types::EvidencePart;
 
 use super::REPORT;
 use super::chain::{Chain, Vek};
 use super::report::Report;
 use crate::Endorsements;
-use crate::x509::{Certificate, Crl};
 
 /// More platforms than this are not remembered.
 const PLATFORMS: usize = 4096;
 /// Platforms whose certificates take more bytes than this are not remembered: VEK, ASK, ARK and a list take 7000.
 const MOST_BYTES: usize = 8192;
-/// More lists than this are not remembered.
-const LISTS: usize = 64;
 
-/// Platforms by chip and TCB, and the revocation lists whose signatures were checked.
+/// Platforms by chip and TCB.
 #[derive(Debug, Default)]
-pub(crate) struct KnownPlatforms {
-    platforms: Mutex<HashMap<Label, Arc<Platform>>>,
-    lists: Mutex<HashSet<[u8; 32]>>,
-}
+pub(crate) struct KnownPlatforms(Mutex<HashMap<Label, Arc<Platform>>>);
 
 /// CHIP_ID and REPORTED_TCB, by which a platform is found before its certificates are compared.
 type Label = ([u8; 64], [u8; 8]);
@@ -45,7 +38,7 @@ pub(super) struct Platform {
 impl KnownPlatforms {
     /// The platform of a report, where these very items were beside a report of it before.
     pub(super) fn find(&self, report: &Report, part: &EvidencePart) -> Option<Arc<Platform>> {
-        let platforms = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
+        let platforms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = platforms.get(&label(report))?;
         found.items.iter().eq(items(part)).then(|| Arc::clone(found))
     }
@@ -67,34 +60,11 @@ impl KnownPlatforms {
         }
         let items = items(part).map(|(name, bytes)| (name.clone(), bytes.clone())).collect();
         let platform = Arc::new(Platform { items, beside, vek, chain });
-        let mut platforms = self.platforms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut platforms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if platforms.len() >= PLATFORMS {
             platforms.clear();
         }
         platforms.insert(label(report), platform);
-    }
-
-    /// Whether `issuer` signed `list` with AMD's algorithm.
-    pub(super) fn is_signed(&self, list: &Crl, issuer: &Certificate) -> bool {
-        let mut context = Context::new(&SHA256);
-        for der in [issuer.der(), list.der()] {
-            context.update(&u64::try_from(der.len()).unwrap_or(u64::MAX).to_be_bytes());
-            context.update(der);
-        }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        if self.lists.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest) {
-            return true;
-        }
-        let signed = list.is_pss_signed_by(issuer);
-        if signed {
-            let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-            if lists.len() >= LISTS {
-                lists.clear();
-            }
-            lists.insert(digest);
-        }
-        signed
     }
 }
 
