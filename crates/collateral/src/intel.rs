@@ -283,6 +283,11 @@ fn read_chain(piece: &Piece) -> Option<Chain> {
     if named(SIGNER) { pem().map(Chain::Signer) } else { None }
 }
 
+/// Whether a list says that it is one of Intel's.
+pub(crate) fn is_named(list: &CrlPiece) -> bool {
+    list.issuer.split(',').any(|part| part.trim().starts_with("CN=Intel SGX "))
+}
+
 /// The PCK authority with which a chain begins.
 pub(crate) fn authority_of(piece: &Piece) -> Option<PckCa> {
     match read_chain(piece)? {

@@ -31,7 +31,7 @@ impl Kds {
                 vec![format!("/{}/v1/{}/cert_chain", if *vlek { "vlek" } else { "vcek" }, family.product())]
             }
             Want::Vek { id, families } => families.iter().map(|family| vcek_path(id, *family)).collect(),
-            Want::Platform(_) => Vec::new(),
+            Want::Platform(_) | Want::GpuCrl(_) => Vec::new(),
         };
         let mut failed = FetchError::Connection("AMD's service has nothing of the kind".to_owned());
         for path in paths {

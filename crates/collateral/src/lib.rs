@@ -2,10 +2,10 @@
 //! ends, and that it never goes back.
 //!
 //! Intel's TCB info, identities of quoting enclaves and revocation lists; AMD's VCEK and VLEK certificates, intermediates and
-//! revocation lists. A [`Store`] keeps what the roots vouch for. Judging evidence takes from memory and waits for nothing:
+//! revocation lists; NVIDIA's revocation lists. A [`Store`] keeps what the roots vouch for. Judging evidence takes from memory and waits for nothing:
 //! [`Store::supply`] before the verification, [`Store::judged`] after it, [`Store::admitted`] when the instance was admitted. What was missing is listed, and a
 //! [`Refresher`] fetches it: from folders that an operator fills ([`Directory`]), from a PCCS or a mirror of it ([`Pccs`]), from
-//! AMD's service or a mirror of it ([`Kds`]). The evidence is refused meanwhile with the verifier's own cause
+//! AMD's service or a mirror of it ([`Kds`]), from NVIDIA's or a mirror ([`CrlFolder`]). The evidence is refused meanwhile with the verifier's own cause
 //! (`collateral.validity`, `chain.untrusted`), and its agent asks again.
 //!
 //! Left to others: verdicts (`burgrave-verifier` judges every window and signature again, each time), keeping [`Floors`]
@@ -48,12 +48,14 @@
 )]
 
 mod amd;
+mod crl_folder;
 mod directory;
 mod fetch;
 mod floors;
 
 mod intel;
 mod kds;
+mod nvidia;
 mod offer;
 mod pccs;
 mod piece;
@@ -67,10 +69,12 @@ mod supply;
 mod wants;
 
 pub use amd::VekId;
+pub use crl_folder::CrlFolder;
 pub use directory::Directory;
 pub use fetch::{BaseUrl, FetchError, Http, HttpError};
 pub use floors::{Floor, Floors, Mark, Number};
 pub use kds::Kds;
+pub use nvidia::GpuList;
 pub use offer::{OfferError, Offered};
 pub use pccs::Pccs;
 pub use refresher::{Refresher, Sources};

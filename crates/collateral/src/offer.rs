@@ -1,5 +1,6 @@
 //! What is offered and what becomes of it: read, held against the floors, verified under the roots, and only then kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use burgrave_types::Timestamp;
 use crate::amd::{Amd, Taken};
 use crate::piece::{self, CrlPiece, Piece};
 use crate::store::{Record, State, Store};
-use crate::{Event, MOST, Mark, Number, Source, Subject};
+use crate::{Event, MOST, Mark, Number, Source, Subject, intel, nvidia};
 
 /// What has ended longer ago than this is not kept: nobody can use it, and no alarm is owed for it.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -142,6 +143,9 @@ impl Store {
     }
 }
 
+/// Revocation lists by issuer.
+type Lists = BTreeMap<String, Arc<CrlPiece>>;
+
 /// One offer on its way.
 struct Offer<'a> {
     store: &'a Store,
@@ -171,26 +175,50 @@ impl Offer<'_> {
                 Piece::Chain(chain) => match state.intel.wants_chain(&piece) {
                     Some(true) => intel.push(piece),
                     Some(false) => {}
+                    None if self.gpu_authorities(chain, state) => {}
                     None => certificates.extend(chain.iter().cloned()),
                 },
                 Piece::Crl(list) if Amd::signed_by_root(list, &self.store.roots) => lists.push(Arc::clone(list)),
                 Piece::Crl(_) | Piece::Signed(_) => intel.push(piece),
             }
         }
-        lists.sort_by(|one, two| newness(&two.mark).cmp(&newness(&one.mark)));
-        lists.iter().for_each(|list| self.amd_list(list, state));
+        // Now that the authorities which came along are known.
+        let of_gpus = intel.extract_if(.., |piece| match piece {
+            Piece::Crl(list) => !intel::is_named(list) && state.nvidia.vouches_for(list, &self.store.roots),
+            Piece::Signed(_) | Piece::Chain(_) => false,
+        });
+        let of_gpus: Vec<_> = of_gpus.collect();
+        self.lists(lists, state, |state| &mut state.amd.crls);
+        self.lists(of_gpus.into_iter().filter_map(list_of).collect(), state, |state| &mut state.nvidia.crls);
         // Authorities before what stands beneath them.
         certificates.sort_by_key(|certificate| Amd::read(certificate).is_some());
         certificates.iter().for_each(|certificate| self.certificate(certificate, state));
         self.intel(intel, state);
     }
 
-    fn amd_list(&mut self, list: &Arc<CrlPiece>, state: &mut State) {
-        let facts = Facts { subject: list.subject(), mark: list.mark.clone(), ends: list.ends };
-        if !self.is_settled(&facts.subject) && self.is_fresh(&facts, state) {
-            state.amd.crls.insert(list.issuer.clone(), Arc::clone(list));
-            self.keep(facts, state);
+    /// Keeps lists that an authority vouches for, the newest of each.
+    fn lists(&mut self, mut lists: Vec<Arc<CrlPiece>>, state: &mut State, held: fn(&mut State) -> &mut Lists) {
+        lists.sort_by(|one, two| newness(&two.mark).cmp(&newness(&one.mark)));
+        for list in lists {
+            let facts = Facts { subject: list.subject(), mark: list.mark.clone(), ends: list.ends };
+            if !self.is_settled(&facts.subject) && self.is_fresh(&facts, state) {
+                held(state).insert(list.issuer.clone(), list);
+                self.keep(facts, state);
+            }
         }
+    }
+
+    /// Keeps the authorities of a GPU's chain; says whether it is one.
+    fn gpu_authorities(&mut self, chain: &[burgrave_verifier::Certificate], state: &mut State) -> bool {
+        let found = state.nvidia.adopt(chain, &self.store.roots);
+        for (certificate, is_new) in &found {
+            let (subject, ends) = (Subject::Authority { name: certificate.subject() }, certificate.validity().1);
+            match is_new {
+                true => self.keep(Facts { subject, mark: nvidia::mark(certificate), ends }, state),
+                false => self.know(subject, state),
+            }
+        }
+        !found.is_empty()
     }
 
     fn certificate(&mut self, certificate: &burgrave_verifier::Certificate, state: &mut State) {
@@ -353,6 +381,13 @@ fn shortened(text: String) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text,
+    }
+}
+
+fn list_of(piece: Piece) -> Option<Arc<CrlPiece>> {
+    match piece {
+        Piece::Crl(list) => Some(list),
+        Piece::Signed(_) | Piece::Chain(_) => None,
     }
 }
 

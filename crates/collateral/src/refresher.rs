@@ -11,7 +11,7 @@ use crate::directory::{Content, Directory};
 use crate::fetch::FetchError;
 use crate::schedule::{Schedule, Went};
 use crate::spool::Spool;
-use crate::{Event, Kds, Pace, Pccs, Source, Store, Want};
+use crate::{CrlFolder, Event, Kds, Pace, Pccs, Source, Store, Want};
 
 /// Fetches at the same time.
 const AT_ONCE: usize = 4;
@@ -27,11 +27,21 @@ pub struct Sources {
     pub pccs: Vec<Pccs>,
     /// For SEV-SNP.
     pub kds: Vec<Kds>,
+    /// For NVIDIA's GPUs.
+    pub gpu_crls: Vec<CrlFolder>,
 }
 
 impl Sources {
     fn has_service_for(&self, want: &Want) -> bool {
-        if matches!(want, Want::Platform(_)) { !self.pccs.is_empty() } else { !self.kds.is_empty() }
+        !self.services_for(want).is_empty()
+    }
+
+    fn services_for(&self, want: &Want) -> Vec<Service<'_>> {
+        match want {
+            Want::Platform(_) => self.pccs.iter().map(Service::Pccs).collect(),
+            Want::AmdCrl(_) | Want::AmdChain { .. } | Want::Vek { .. } => self.kds.iter().map(Service::Kds).collect(),
+            Want::GpuCrl(_) => self.gpu_crls.iter().map(Service::GpuCrls).collect(),
+        }
     }
 }
 
@@ -172,10 +182,7 @@ impl Refresher {
 async fn fetch(store: &Store, sources: &Sources, want: &Want, clock: &dyn Clock) -> Went {
     let mut reasons = Vec::new();
     let mut absent = true;
-    let services: Vec<Service<'_>> = match want {
-        Want::Platform(_) => sources.pccs.iter().map(Service::Pccs).collect(),
-        Want::AmdCrl(_) | Want::AmdChain { .. } | Want::Vek { .. } => sources.kds.iter().map(Service::Kds).collect(),
-    };
+    let services = sources.services_for(want);
     for service in &services {
         let source = service.source();
         match service.fetch(want).await {
@@ -207,7 +214,11 @@ async fn fetch(store: &Store, sources: &Sources, want: &Want, clock: &dyn Clock)
         }
     }
     if services.is_empty() {
-        let option = if matches!(want, Want::Platform(_)) { "pccs_url" } else { "kds_url" };
+        let option = match want {
+            Want::Platform(_) => "pccs_url",
+            Want::AmdCrl(_) | Want::AmdChain { .. } | Want::Vek { .. } => "kds_url",
+            Want::GpuCrl(_) => "nvidia_crl_url",
+        };
         reasons.push(format!(
             "no service is configured for it; set `collateral.{option}`, or put it into a folder of `collateral.directories`"
         ));
@@ -216,10 +227,11 @@ async fn fetch(store: &Store, sources: &Sources, want: &Want, clock: &dyn Clock)
     if absent { Went::Absent } else { Went::Badly }
 }
 
-/// A service of either vendor.
+/// A service of any vendor.
 enum Service<'a> {
     Pccs(&'a Pccs),
     Kds(&'a Kds),
+    GpuCrls(&'a CrlFolder),
 }
 
 impl Service<'_> {
@@ -227,14 +239,18 @@ impl Service<'_> {
         match self {
             Self::Pccs(pccs) => pccs.source(),
             Self::Kds(kds) => kds.source(),
+            Self::GpuCrls(folder) => folder.source(),
         }
     }
 
     async fn fetch(&self, want: &Want) -> Result<Vec<u8>, FetchError> {
         match (self, want) {
             (Self::Pccs(pccs), Want::Platform(id)) => pccs.platform(*id).await,
-            (Self::Pccs(_), _) => Err(FetchError::Connection("it has nothing of AMD's".to_owned())),
+            (Self::GpuCrls(folder), Want::GpuCrl(list)) => folder.fetch(list).await,
             (Self::Kds(kds), want) => kds.fetch(want).await,
+            (Self::Pccs(_) | Self::GpuCrls(_), _) => {
+                Err(FetchError::Connection("it has nothing of the kind".to_owned()))
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::amd::Amd;
 use crate::intel::{Intel, Window};
+use crate::nvidia::{GpuList, Nvidia};
 use crate::piece::Piece;
 use crate::status::{Failure, Level};
 use crate::wants::{Want, Wants};
@@ -46,6 +47,8 @@ pub struct Store {
     told: Mutex<HashSet<String>>,
     /// How often what readers see was replaced.
     changes: AtomicU64,
+    /// The lists that speak of a GPU, by the digest of its chain.
+    pub(crate) gpu_chains: Mutex<HashMap<[u8; 32], Arc<Vec<GpuList>>>>,
     pub(crate) remembered: Mutex<HashMap<[u8; 32], Arc<Vec<Piece>>>>,
     wanted: Notify,
 }
@@ -56,6 +59,7 @@ pub(crate) struct View {
     pub(crate) dcap: Arc<Cache>,
     pub(crate) platforms: BTreeMap<CollateralId, Window>,
     pub(crate) amd: Amd,
+    pub(crate) nvidia: Nvidia,
     pub(crate) floors: Floors,
 }
 
@@ -65,6 +69,7 @@ pub(crate) struct State {
     pub(crate) floors: Floors,
     pub(crate) intel: Intel,
     pub(crate) amd: Amd,
+    pub(crate) nvidia: Nvidia,
     /// The history of each thing that is held or was asked for.
     pub(crate) records: BTreeMap<Subject, Record>,
     unusable: BTreeSet<CollateralId>,
@@ -104,6 +109,7 @@ impl Store {
             wants: Mutex::default(),
             told: Mutex::default(),
             changes: AtomicU64::new(0),
+            gpu_chains: Mutex::default(),
             remembered: Mutex::default(),
             wanted: Notify::new(),
         }
@@ -115,16 +121,16 @@ impl Store {
     }
 
     /// Raises floors to those that were seen elsewhere (at another node, say). Collateral of Intel's that is below them counts
-    /// no more; a revocation list of AMD's stays in use until a newer one comes, since without it more would pass.
+    /// no more; a revocation list of AMD's or NVIDIA's stays in use until a newer one comes, since without it more would pass.
     pub fn raise(&self, floors: &Floors) {
         let mut state = self.lock();
-        let State { floors: own, intel, records, .. } = &mut *state;
+        let State { floors: own, intel, amd, nvidia, records, .. } = &mut *state;
         own.merge(floors);
         if intel.forget_below(own) {
             records.retain(|subject, record| {
-                let is_list_of_amd =
-                    matches!(subject, Subject::Crl { issuer } if crate::amd::family_of_authority(issuer).is_some());
-                is_list_of_amd || own.above(subject, &record.mark).is_none()
+                let is_in_use = matches!(subject, Subject::Crl { issuer }
+                    if amd.crls.contains_key(issuer) || nvidia.crls.contains_key(issuer));
+                is_in_use || own.above(subject, &record.mark).is_none()
             });
         }
         let events = self.rebuild(&mut state);
@@ -202,28 +208,35 @@ impl Store {
     pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
         let view = self.view.load();
         let state = self.lock();
-        let State { intel, amd, records, .. } = &*state;
+        let State { intel, amd, nvidia, records, .. } = &*state;
         let ours = |subject: &Subject| records.get(subject).is_some_and(|record| record.source.is_configured());
         let wholes = view.platforms.keys().filter(|id| intel.parts(**id).iter().all(ours));
         let wholes = wholes.filter_map(|id| {
             let name = format!("the collateral for {}, FMSPC {}, PCK {} CA", id.tee, hex::encode(id.fmspc), id.ca);
             Some((name, intel.assemble(*id).ok()?))
         });
-        let lists = amd.crls.values().map(|list| (list.subject(), list.parsed.der().to_vec()));
+        let lists =
+            amd.crls.values().chain(nvidia.crls.values()).map(|list| (list.subject(), list.parsed.der().to_vec()));
         let authorities = amd
             .authorities
             .iter()
             .map(|(name, held)| (Subject::Authority { name: name.clone() }, held.certificate.der().to_vec()));
         let veks = amd.veks.iter().map(|(id, held)| (id.subject(), held.certificate.der().to_vec()));
+        // Without the authority's certificate its list could not be verified again.
+        let has_list = |name: &&String| ours(&Subject::Crl { issuer: (*name).clone() });
+        let above = nvidia.authorities.iter().filter(|(name, _)| has_list(name)).map(|(name, certificate)| {
+            (Subject::Authority { name: name.clone() }.to_string(), certificate.der().to_vec())
+        });
         let single = lists.chain(authorities).chain(veks).filter(|(subject, _)| ours(subject));
-        wholes.chain(single.map(|(subject, bytes)| (subject.to_string(), bytes))).collect()
+        wholes.chain(single.map(|(subject, bytes)| (subject.to_string(), bytes))).chain(above).collect()
     }
 
     /// What is worth asking for again: the kinds of platform and the families of which something is held.
     pub(crate) fn kept(&self) -> Vec<Want> {
         let state = self.lock();
         let platforms = state.intel.ids().into_iter().map(Want::Platform);
-        platforms.chain(state.amd.families().into_iter().map(Want::AmdCrl)).collect()
+        let lists = state.amd.families().into_iter().map(Want::AmdCrl).chain(state.nvidia.wants());
+        platforms.chain(lists).collect()
     }
 
     /// Whether there is now what a want names.
@@ -232,6 +245,7 @@ impl Store {
         let of = |name: &String, family| crate::amd::family_of_authority(name) == Some(family);
         match want {
             Want::Platform(id) => view.platforms.contains_key(id),
+            Want::GpuCrl(list) => view.nvidia.crls.contains_key(&list.issuer),
             Want::AmdCrl(family) => view.amd.crls.keys().any(|issuer| of(issuer, *family)),
             Want::AmdChain { family, vlek } => {
                 view.amd.authorities.keys().any(|name| of(name, *family) && name.contains("VLEK") == *vlek)
@@ -347,7 +361,13 @@ impl Store {
         if state.records.len() > RECORDS {
             state.forget_what_is_gone();
         }
-        let view = View { dcap, platforms, amd: state.amd.clone(), floors: state.floors.clone() };
+        let view = View {
+            dcap,
+            platforms,
+            amd: state.amd.clone(),
+            nvidia: state.nvidia.clone(),
+            floors: state.floors.clone(),
+        };
         self.view.store(Arc::new(view));
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
@@ -362,13 +382,15 @@ impl fmt::Debug for Store {
 impl State {
     fn forget_what_is_gone(&mut self) {
         let veks: BTreeSet<Subject> = self.amd.veks.keys().map(crate::VekId::subject).collect();
-        let (intel, amd) = (&self.intel, &self.amd);
+        let (intel, amd, nvidia) = (&self.intel, &self.amd, &self.nvidia);
         self.records.retain(|subject, _| match subject {
             Subject::TcbInfo { tee, fmspc } => intel.tcb_infos.contains_key(&(*tee, *fmspc)),
             Subject::QeIdentity { tee } => intel.identities.contains_key(tee),
-            Subject::Crl { issuer } => intel.crls.contains_key(issuer) || amd.crls.contains_key(issuer),
+            Subject::Crl { issuer } => {
+                intel.crls.contains_key(issuer) || amd.crls.contains_key(issuer) || nvidia.crls.contains_key(issuer)
+            }
             Subject::Vek { .. } => veks.contains(subject),
-            Subject::Authority { name } => amd.authorities.contains_key(name),
+            Subject::Authority { name } => amd.authorities.contains_key(name) || nvidia.authorities.contains_key(name),
         });
     }
 
@@ -380,6 +402,7 @@ impl State {
                 let lists = self.intel.crls.keys().map(|issuer| Subject::Crl { issuer: issuer.clone() });
                 own.into_iter().chain(lists).collect()
             }
+            Want::GpuCrl(list) => vec![Subject::Crl { issuer: list.issuer.clone() }],
             Want::AmdCrl(family) => {
                 let of = |issuer: &&String| crate::amd::family_of_authority(issuer) == Some(*family);
                 let lists = self.amd.crls.keys().filter(of);
@@ -396,6 +419,7 @@ impl Want {
     fn subject(&self) -> Option<Subject> {
         match self {
             Self::Platform(id) => Some(Subject::TcbInfo { tee: id.tee, fmspc: id.fmspc }),
+            Self::GpuCrl(list) => Some(Subject::Crl { issuer: list.issuer.clone() }),
             Self::AmdCrl(family) => Some(Subject::Crl { issuer: format!("CN=ARK-{}", family.product()) }),
             Self::AmdChain { family, vlek } => Some(Subject::Authority {
                 name: format!("CN=SEV-{}{}", if *vlek { "VLEK-" } else { "" }, family.product()),

@@ -11,6 +11,7 @@ use burgrave_verifier::{Certificate, Crl, Endorsement, Endorsements, Verdict, Ve
 
 use crate::amd::{self, Asked};
 use crate::intel;
+use crate::nvidia::{self, GpuChain, GpuList};
 use crate::offer::RolledBack;
 use crate::piece::{self, CrlPiece, Piece};
 use crate::store::{Store, View};
@@ -22,6 +23,8 @@ const VEK_ITEMS: [&str; 6] = ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vl
 /// Embedded collateral that is remembered, at most; what is longer is read anew each time. Strangers can fill this.
 const REMEMBERED: usize = 64;
 const REMEMBERED_BYTES: usize = 64 * 1024;
+/// Chains of GPUs whose lists are remembered, at most.
+const REMEMBERED_CHAINS: usize = 1024;
 
 /// What evidence is judged with.
 #[derive(Clone, Debug)]
@@ -50,7 +53,11 @@ impl Store {
                 self.supply_dcap(&view, &mut supply, now);
                 supply_snp(&view, &mut supply);
             }
-            Tee::Nitro | Tee::Tpm | Tee::Cca | Tee::NvidiaGpu | Tee::Simulated => {}
+            Tee::NvidiaGpu => {
+                supply.endorsements.crls = view.nvidia.crls.values().map(|list| list.parsed.clone()).collect();
+                leave_out_old_lists(&view, &mut supply);
+            }
+            Tee::Nitro | Tee::Tpm | Tee::Cca | Tee::Simulated => {}
         }
         supply
     }
@@ -65,6 +72,9 @@ impl Store {
             && let Some(id) = platform(verification)
         {
             self.want(Want::Platform(id), now);
+        }
+        if part.tee == Tee::NvidiaGpu {
+            self.judged_gpu(part, verification, now);
         }
         let Some(Asked { id, families }) = asked else { return };
         if failed(&["snp.vek.present"]) && !id.vlek {
@@ -82,6 +92,42 @@ impl Store {
                 self.want(Want::AmdChain { family, vlek: id.vlek }, now);
             }
         }
+    }
+
+    /// Learns which lists speak of a GPU, once its chain was found to lead to a root: what is missing, or has ended, is wanted.
+    fn judged_gpu(&self, part: &EvidencePart, verification: &Verification, now: Timestamp) {
+        if !verification.checks.iter().any(|check| check.name == "nvidia.chain" && check.passed) {
+            return;
+        }
+        let lists = self.lists_of(part, now);
+        let view = self.view.load();
+        for list in lists.iter() {
+            if view.nvidia.crls.get(&list.issuer).is_none_or(|held| held.ends <= now) {
+                self.want(Want::GpuCrl(list.clone()), now);
+            }
+        }
+    }
+
+    /// The lists that speak of a GPU whose chain was verified. A chain is read once.
+    fn lists_of(&self, part: &EvidencePart, now: Timestamp) -> Arc<Vec<GpuList>> {
+        let Some(label) = GpuChain::label(part) else { return Arc::default() };
+        let known = || self.gpu_chains.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lists) = known().get(&label) {
+            return Arc::clone(lists);
+        }
+        let chain = GpuChain::read(part);
+        self.lock().nvidia.note(&chain.lists);
+        // An authority's list can be verified where its certificate is held. What else the chain has is of no use here.
+        let is_beneath = |certificate: &&Certificate| nvidia::is_beneath_root(certificate, &self.roots);
+        let beneath_root = chain.certificates.iter().filter(is_beneath).map(Certificate::der);
+        drop(self.offer_all(beneath_root.collect::<Vec<_>>(), &Source::Evidence, now));
+        let lists = Arc::new(chain.lists);
+        let mut known = known();
+        if known.len() >= REMEMBERED_CHAINS {
+            known.clear();
+        }
+        known.insert(label, Arc::clone(&lists));
+        lists
     }
 
     fn is_of(&self, verification: &Verification, family: Family) -> bool {
@@ -162,8 +208,15 @@ fn supply_snp(view: &View, supply: &mut Supply<'_>) {
     supply.endorsements.crls = lists.map(|(_, list)| list.parsed.clone()).collect::<Vec<Crl>>();
     let certificates: Vec<Certificate> = view.amd.endorse(&asked);
     supply.endorsements.certificates = certificates;
-    // Lists among the items count like those of the store, so an old one must not be the only one.
-    let old = supply.part.items.iter().filter(|(name, _)| is_beside_report(name)).filter_map(|(name, bytes)| {
+    leave_out_old_lists(view, supply);
+}
+
+/// Lists among the items count like those of the store, so an old one must not be the only one.
+fn leave_out_old_lists(view: &View, supply: &mut Supply<'_>) {
+    // A GPU's chain is long, and no list.
+    let may_be_list =
+        |name: &str| is_beside_report(name) && !(supply.part.tee == Tee::NvidiaGpu && name == nvidia::CHAIN);
+    let old = supply.part.items.iter().filter(|(name, _)| may_be_list(name)).filter_map(|(name, bytes)| {
         let Endorsement::Crl(list) = Endorsement::read(bytes) else { return None };
         let piece = Piece::Crl(Arc::new(CrlPiece::of(*list)));
         Some((name.clone(), below_floor(&piece, view)?))

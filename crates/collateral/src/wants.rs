@@ -9,6 +9,7 @@ use burgrave_verifier::dcap::CollateralId;
 use burgrave_verifier::snp::Family;
 
 use crate::amd::VekId;
+use crate::nvidia::GpuList;
 use crate::status::Failure;
 
 /// Wants that are listed at most. Junk can fill the list, so what failed makes room for what is new.
@@ -21,6 +22,8 @@ const KEPT: Duration = Duration::from_secs(3600);
 pub enum Want {
     /// All of Intel's for one kind of platform.
     Platform(CollateralId),
+    /// A revocation list of NVIDIA's.
+    GpuCrl(GpuList),
     /// The revocation list of AMD's root for a family.
     AmdCrl(Family),
     /// The authorities of a family, for VCEKs or for VLEKs.

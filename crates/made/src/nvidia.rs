@@ -15,6 +15,8 @@ use crate::pki::{Issuer, authority, named, p384, root, signing};
 pub const NONCE: [u8; 32] = [4; 32];
 pub const FIRMWARE: [u8; 48] = [0xf1; 48];
 pub const LEAF_SERIAL: u64 = 7;
+pub const FAMILY_SERIAL: u64 = 21;
+pub const PROVISIONER_SERIAL: u64 = 22;
 
 /// Everything that goes into a report and its chain.
 #[derive(Clone)]
@@ -96,14 +98,15 @@ impl Gpu {
     /// provisioner, as NVIDIA's do. Nothing says where the provisioner's own would be.
     pub fn with_lists() -> Self {
         let gpu = Self::new();
-        let listed = |name, below, file: &str| {
+        let listed = |name, below, serial: u64, file: &str| {
             let mut params = authority(name, below);
+            params.serial_number = Some(SerialNumber::from(serial));
             let uris = vec![format!("http://crl.example.com/crl/{file}")];
             params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
             params
         };
-        let family = beneath(&gpu.root, listed("GX100 Identity", 2, "l1-root.crl"));
-        let provisioner = beneath(&family, listed("GX100 Provisioner ICA 1", 1, "l2-gx100.crl"));
+        let family = beneath(&gpu.root, listed("GX100 Identity", 2, FAMILY_SERIAL, "l1-root.crl"));
+        let provisioner = beneath(&family, listed("GX100 Provisioner ICA 1", 1, PROVISIONER_SERIAL, "l2-gx100.crl"));
         let chip = beneath(&provisioner, authority("GX100 BROM", 0));
         Self { between: vec![family, provisioner], chip, ..gpu }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use burgrave_collateral::{BaseUrl, Directory, Http, Kds, Pace, Pccs, Refresher, Sources, Store};
+use burgrave_collateral::{BaseUrl, CrlFolder, Directory, Http, Kds, Pace, Pccs, Refresher, Sources, Store};
 use burgrave_control::Endorser;
 use burgrave_types::{Clock, Random};
 use burgrave_verifier::Roots;
@@ -31,14 +31,14 @@ pub(crate) fn refresher(
     random: Arc<dyn Random>,
 ) -> Result<Option<Refresher>> {
     let sources = sources(config)?;
-    if sources.directories.is_empty() && sources.pccs.is_empty() && sources.kds.is_empty() {
+    let has_service = !sources.pccs.is_empty() || !sources.kds.is_empty() || !sources.gpu_crls.is_empty();
+    if sources.directories.is_empty() && !has_service {
         return Ok(None);
     }
     let mut pace = Pace::default();
     if let Some(minutes) = config.refresh_minutes {
         pace.interval = Duration::from_secs(u64::from(minutes.get()) * 60);
     }
-    let has_service = !sources.pccs.is_empty() || !sources.kds.is_empty();
     let mut refresher = Refresher::new(store, sources, pace, clock, random);
     if has_service {
         let spool = data.collateral();
@@ -51,11 +51,12 @@ pub(crate) fn refresher(
 fn sources(config: &CollateralConfig) -> Result<Sources> {
     let pccs = address("pccs_url", config.pccs_url.as_deref())?;
     let kds = address("kds_url", config.kds_url.as_deref())?;
+    let gpu_crls = address("nvidia_crl_url", config.nvidia_crl_url.as_deref())?;
     let root_crl = config.root_crl_url.as_deref().map(root_crl).transpose()?;
     if root_crl.is_some() && pccs.is_none() {
         anyhow::bail!("`collateral.root_crl_url` is for the service of `collateral.pccs_url`, which is missing");
     }
-    let hosts = [pccs.as_ref(), kds.as_ref(), root_crl.as_ref().map(|(host, _)| host)];
+    let hosts = [pccs.as_ref(), kds.as_ref(), gpu_crls.as_ref(), root_crl.as_ref().map(|(host, _)| host)];
     let http = client(config, hosts.into_iter().flatten().any(BaseUrl::is_https))?;
     let pccs = pccs.map(|base| {
         let pccs = Pccs::new(http.clone(), base);
@@ -67,7 +68,8 @@ fn sources(config: &CollateralConfig) -> Result<Sources> {
     Ok(Sources {
         directories: config.directories.iter().map(Directory::new).collect(),
         pccs: pccs.into_iter().collect(),
-        kds: kds.map(|base| Kds::new(http, base)).into_iter().collect(),
+        kds: kds.map(|base| Kds::new(http.clone(), base)).into_iter().collect(),
+        gpu_crls: gpu_crls.map(|base| CrlFolder::new(http, base)).into_iter().collect(),
     })
 }
 
@@ -116,9 +118,11 @@ mod tests {
     #[test]
     fn every_source_can_be_configured() {
         let text = "directories = [\"/srv/collateral\"]\npccs_url = \"http://127.0.0.1:8081\"\nkds_url = \"http://[::1]/amd\"\n\
+                    nvidia_crl_url = \"http://[::1]/crl\"\n\
                     root_crl_url = \"http://127.0.0.1/root.der\"\nrefresh_minutes = 90";
         let sources = sources(&config(text)).unwrap();
         assert_eq!((sources.directories.len(), sources.pccs.len(), sources.kds.len()), (1, 1, 1));
+        assert_eq!(sources.gpu_crls.len(), 1);
     }
 
     #[test]

@@ -115,6 +115,9 @@ pub struct CollateralConfig {
     /// AMD's key distribution service, or a mirror of it, for SEV-SNP.
     #[serde(default)]
     pub kds_url: Option<String>,
+    /// The folder of NVIDIA's revocation lists, or a mirror of it, for GPUs.
+    #[serde(default)]
+    pub nvidia_crl_url: Option<String>,
     /// The authorities (PEM) by which `https` services are known; absent, the public ones that the system knows.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
