@@ -37,7 +37,6 @@ pub(crate) struct Dial {
 /// A link that was welcomed.
 pub(crate) struct Connected {
     pub(crate) link: Arc<Link>,
-    pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) ack: wire::HelloAck,
     pub(crate) trust: DomainTrust,
     pub(crate) node: VerifiedIdentity,
@@ -55,7 +54,7 @@ impl Dial {
     ///
     /// # Errors
     /// `unavailable` where it cannot be reached, `domain.mismatch` where it is of another domain, else what the node says.
-    pub(crate) async fn connect(&self, address: &NodeAddress) -> Result<Connected, Problem> {
+    pub(crate) async fn connect(&self, address: &NodeAddress) -> Result<(Connected, mpsc::Receiver<Event>), Problem> {
         match address {
             NodeAddress::Tcp(host) => {
                 let stream = step(address, "connecting", TcpStream::connect(host)).await?;
@@ -71,7 +70,11 @@ impl Dial {
         }
     }
 
-    async fn shake_hands<S>(&self, address: &NodeAddress, stream: S) -> Result<Connected, Problem>
+    async fn shake_hands<S>(
+        &self,
+        address: &NodeAddress,
+        stream: S,
+    ) -> Result<(Connected, mpsc::Receiver<Event>), Problem>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -102,7 +105,7 @@ impl Dial {
             window: burgrave_protocol::credit::WINDOW,
         });
         let (link, events) = Link::start(tls, decoder, &limits);
-        Ok(Connected { link, events, ack, trust, node, exporter })
+        Ok((Connected { link, ack, trust, node, exporter }, events))
     }
 
     async fn hello<S: AsyncRead + AsyncWrite + Unpin>(

@@ -1,11 +1,13 @@
 //! The agent's life: connect, attest, keep the link, begin again.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use burgrave_protocol::message::MessageError;
 use burgrave_protocol::wire::{self, push};
 use burgrave_types::{InstanceId, Problem, ProblemCode, Random, Revision};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::attestation::Admission;
@@ -48,7 +50,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             revision: shared.status().revision,
         };
         let problem = match dial.connect(&address).await {
-            Ok(connected) => shared.serve(connected).await,
+            Ok((connected, events)) => shared.serve(&connected, events).await,
             Err(problem) => problem,
         };
         tracing::info!(node = %address, %problem, "no link");
@@ -66,13 +68,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 impl Shared {
     /// Attests where that is needed and answers what the node pushes, until the link ends; why it did.
-    async fn serve(self: &Arc<Self>, mut connected: Connected) -> Problem {
-        let served = self.keep(&mut connected).await;
+    async fn serve(self: &Arc<Self>, connected: &Connected, events: mpsc::Receiver<Event>) -> Problem {
+        let served = self.keep(connected, events).await;
         connected.link.leave(served.clone());
         served
     }
 
-    async fn keep(self: &Arc<Self>, connected: &mut Connected) -> Problem {
+    async fn keep(self: &Arc<Self>, connected: &Connected, mut events: mpsc::Receiver<Event>) -> Problem {
         self.change(|status| {
             status.state = AgentState::Attesting;
             status.node = connected.node.spiffe_id.node_id();
@@ -80,29 +82,49 @@ impl Shared {
         if let Err(problem) = self.begin(connected).await {
             return problem;
         }
+        // Evidence may take long, and what comes meanwhile is not kept waiting: but for a further challenge, the last of which
+        // is answered then.
+        let mut attesting: Option<Attesting<'_>> = None;
+        let mut challenge = None;
         loop {
             let handled = tokio::select! {
-                event = connected.events.recv() => match event {
+                event = events.recv() => match event {
                     Some(Event::Open(offer, channel)) => {
                         self.offered(connected.trust.clone(), offer, channel);
                         Ok(())
                     }
-                    Some(Event::Push(push)) => self.pushed(connected, push).await,
+                    Some(Event::Push(wire::Push { notice: Some(push::Notice::Reattest(another)) })) => {
+                        challenge = Some(another);
+                        Ok(())
+                    }
+                    Some(Event::Push(push)) => self.pushed(push),
                     None => Err(connected.link.why()),
                 },
-                () = tokio::time::sleep(LOOK_AT_DEADLINE) => self.keep_deadline(connected).await,
+                attested = end_of(&mut attesting) => {
+                    attesting = None;
+                    attested
+                }
+                () = tokio::time::sleep(LOOK_AT_DEADLINE), if attesting.is_none() => {
+                    attesting = self.is_past_deadline().then(|| Box::pin(self.attest_anew(connected)) as Attesting<'_>);
+                    Ok(())
+                }
             };
             if let Err(problem) = handled {
                 return problem;
             }
+            if attesting.is_none() {
+                attesting =
+                    challenge.take().map(|challenge| Box::pin(self.renew(connected, challenge)) as Attesting<'_>);
+            }
         }
     }
 
-    /// Attests anew where the deadline has passed without the node asking: it may be that this machine was asleep.
-    async fn keep_deadline(&self, connected: &Connected) -> Result<(), Problem> {
-        if self.status().until.is_none_or(|until| self.clock.now() < until) {
-            return Ok(());
-        }
+    /// Whether the deadline has passed without the node asking: it may be that this machine was asleep.
+    fn is_past_deadline(&self) -> bool {
+        self.status().until.is_some_and(|until| self.clock.now() >= until)
+    }
+
+    async fn attest_anew(&self, connected: &Connected) -> Result<(), Problem> {
         self.change(|status| status.state = AgentState::Attesting);
         let admission = self.attest(connected).await?;
         self.admitted(connected, admission)
@@ -163,22 +185,23 @@ impl Shared {
             .with_fix("measure less (`ima_policy`), or restart the machine more often"))
     }
 
-    async fn pushed(self: &Arc<Self>, connected: &Connected, push: wire::Push) -> Result<(), Problem> {
-        match push.notice {
-            Some(push::Notice::Reattest(challenge)) => {
-                match self.answer(connected, challenge).await {
-                    Ok(admission) => self.admitted(connected, admission)?,
-                    // The end, or a node that lies.
-                    Err(problem) if matches!(problem.code, ProblemCode::Revoked | ProblemCode::Protocol) => {
-                        return Err(problem);
-                    }
-                    Err(problem) => {
-                        // The standing holds until its deadline; the node asks again before.
-                        tracing::warn!(%problem, "attesting again failed");
-                        self.change(|status| status.problem = Some(problem));
-                    }
-                }
+    /// Answers a challenge that the node pushed.
+    async fn renew(&self, connected: &Connected, challenge: wire::Challenge) -> Result<(), Problem> {
+        match self.answer(connected, challenge).await {
+            Ok(admission) => self.admitted(connected, admission),
+            // The end, or a node that lies.
+            Err(problem) if matches!(problem.code, ProblemCode::Revoked | ProblemCode::Protocol) => Err(problem),
+            Err(problem) => {
+                // The standing holds until its deadline; the node asks again before.
+                tracing::warn!(%problem, "attesting again failed");
+                self.change(|status| status.problem = Some(problem));
+                Ok(())
             }
+        }
+    }
+
+    fn pushed(&self, push: wire::Push) -> Result<(), Problem> {
+        match push.notice {
             Some(push::Notice::Revision(notice)) => {
                 let lost = notice
                     .lost
@@ -200,7 +223,8 @@ impl Shared {
                 reason.code = ProblemCode::Revoked;
                 return Err(reason);
             }
-            None => {}
+            // A challenge is for whoever holds the link.
+            Some(push::Notice::Reattest(_)) | None => {}
         }
         Ok(())
     }
@@ -225,6 +249,17 @@ impl Shared {
         }
         let detail = format!("the node is at revision {revision}, and this agent was told of revision {seen} before");
         Err(Problem::new(ProblemCode::Unavailable, detail).with_fix("the node's operator checks its store"))
+    }
+}
+
+/// An attestation on its way.
+type Attesting<'a> = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>>;
+
+/// Done when the attestation on its way is; never where there is none.
+async fn end_of(attesting: &mut Option<Attesting<'_>>) -> Result<(), Problem> {
+    match attesting {
+        Some(attesting) => attesting.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,9 +11,11 @@ mod liar;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use burgrave_agent::Notice;
 use burgrave_attester::{PartSpec, SimulatedAttester, WithParts};
+use burgrave_protocol::wire::{self, push};
 use burgrave_seal::binding::part_nonce;
-use burgrave_types::{Evidence, InstanceId, ProblemCode, Tee};
+use burgrave_types::{Evidence, InstanceId, ProblemCode, Revision, Tee};
 use liar::{ENCLAVE, Liar, within};
 
 /// The agent's TEE, beside which this shell script tells of GPUs; it gets the nonce as `$1`.
@@ -77,4 +79,35 @@ async fn where_a_gpu_gives_no_evidence_the_agent_says_why_and_tries_again() {
     let mut connection = liar.welcome(0).await;
     connection.admit(InstanceId::from_bytes([5; 16]), ENCLAVE, Some([1; 32])).await;
     within(agent.wait_attested()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_node_tells_is_heard_while_a_gpu_takes_its_time() {
+    let liar = Liar::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let nonce = part_nonce(&liar::challenge().nonce, 0, Tee::NvidiaGpu);
+    let certificate = STANDARD.encode("-----BEGIN CERTIFICATE-----\n");
+    let answer = serde_json::json!([{"evidence": STANDARD.encode(report(&nonce)), "certificate": certificate}]);
+    std::fs::write(path("answer"), answer.to_string()).unwrap();
+    // Where the gate is, it opens when somebody writes into it.
+    let script = format!("cd {}; [ -p gate ] && cat gate; exec cat answer", folder.path().display());
+    let agent = liar.agent(with_gpus(&script));
+    let mut connection = liar.welcome(0).await;
+    connection.admit(InstanceId::from_bytes([5; 16]), ENCLAVE, Some([1; 32])).await;
+    within(agent.wait_attested()).await.unwrap();
+
+    assert!(std::process::Command::new("mkfifo").arg(path("gate")).status().unwrap().success());
+    let mut notices = agent.notices();
+    connection.push(push::Notice::Reattest(liar::challenge())).await;
+    let lost = wire::Lost { operation: "derive".to_owned(), resource: "key/payments/pii".to_owned() };
+    connection.push(push::Notice::Revision(wire::RevisionNotice { revision: 7, lost: vec![lost] })).await;
+    assert!(matches!(within(notices.recv()).await.unwrap(), Notice::Lost { revision: Revision(7), .. }));
+    assert_eq!(agent.status().attestations, 1);
+
+    let gate = path("gate");
+    tokio::task::spawn_blocking(move || std::fs::write(gate, "").unwrap()).await.unwrap();
+    std::fs::remove_file(path("gate")).unwrap();
+    connection.admit(InstanceId::from_bytes([5; 16]), ENCLAVE, None).await;
+    within(agent.watch().wait_for(|status| status.attestations == 2)).await.unwrap();
 }

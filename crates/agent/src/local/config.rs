@@ -224,7 +224,10 @@ fn attester<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Atteste
 fn parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PartSpec>, D::Error> {
     let parts = Vec::<Part>::deserialize(deserializer)?.into_iter().map(|part| {
         let spec = PartSpec::new(part.tee, part.command)?;
-        part.timeout_secs.map_or(Ok(spec.clone()), |seconds| spec.with_timeout(Duration::from_secs(seconds)))
+        match part.timeout_secs {
+            Some(seconds) => spec.with_timeout(Duration::from_secs(seconds)),
+            None => Ok(spec),
+        }
     });
     parts.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
