@@ -14,7 +14,7 @@ use burgrave_verifier::{Appraisal, ResultInputs, Verdict, Verification, attestat
 use super::lifetime;
 use super::refuse;
 use super::requirements::fingerprint;
-use super::verify::Admission;
+use super::verify::{Admission, runs};
 use crate::authorizer::standing_problem;
 use crate::commit::Change;
 use crate::live::InstanceEntry;
@@ -57,25 +57,29 @@ impl Control {
         }
         self.rule_candidate(&view, &candidate(admission))?.or_denied()?;
 
-        let now = self.now();
+        let signer = self.durable_signer().await?;
+        let at = admission.verified_at;
         let instance = admission.instance.unwrap_or_else(|| InstanceId::random(self.random()));
         let interval = std::time::Duration::from_secs(enclave.record.reattest_every_secs);
-        let ends = now + lifetime(enclave.record.reattest_every_secs);
+        let ends = at + lifetime(enclave.record.reattest_every_secs);
         let until = admission.valid_until.map_or(ends, |end| end.min(ends));
-        let signer = self.durable_signer().await?;
-        let result = self.sign_result(&signer, admission, instance, (now, until))?;
+        let result = self.sign_result(&signer, admission, instance, (at, until))?;
         let digest = ResultDigest::from_bytes(sha256(result.as_bytes()));
-        let svid = self.issue_svid(admission, link, now, until).await?;
+        let svid = self.issue_svid(admission, link, at, until).await?;
         let sealed_instance_key = match admission.renews {
             true => None,
             false => Some(self.seal_instance_key(admission, instance).await?),
         };
+        // A TPM had a minute to prove its key, and ledger and HSM may have been slow: what the evidence rests on may be over.
+        if until <= self.now() {
+            return Err(refuse::over(until));
+        }
         self.record_attestation(admission, instance, digest, until)?;
-        let revision = self.record_instance(admission, instance, digest, now, until).await?;
+        let revision = self.record_instance(admission, instance, digest, until).await?;
         let view = self.view()?;
         let entry = view.instance(instance).ok_or_else(crate::authorizer::not_attested)?;
         entry.live.set_result(digest);
-        entry.live.attested(now, until);
+        entry.live.attested(at, until);
         // Whatever ended it in the meantime, ended it.
         match view.standing(entry, self.now()) {
             Standing::Fresh { .. } => {}
@@ -104,7 +108,9 @@ impl Control {
         let refused = || refuse::enclave(&admission.enclave_name, self.class() == DomainClass::Dev);
         let enclave = view.enclave_of(admission.enclave).ok_or_else(refused)?;
         let release = enclave.record.releases.get(&admission.release).ok_or_else(refused)?;
-        if enclave.record.revoked.is_some() || !release.accepts(admission.instance.is_some(), self.now()) {
+        let instance = admission.instance.and_then(|id| view.instance(id)).map(AsRef::as_ref);
+        let runs = runs(instance, &admission.release);
+        if enclave.record.revoked.is_some() || !release.accepts(runs, self.now()) {
             return Err(refused());
         }
         if fingerprint(&enclave.record.requirements) != admission.requirements {
@@ -132,7 +138,6 @@ impl Control {
         admission: &Admission,
         instance: InstanceId,
         digest: ResultDigest,
-        now: Timestamp,
         until: Timestamp,
     ) -> Result<Revision, Problem> {
         let changer = format!("attestation of {}", admission.enclave_name);
@@ -158,8 +163,8 @@ impl Control {
                     conceded: admission.conceded.clone(),
                     shortfall: admission.shortfall.clone(),
                     tpm: admission.tpm.clone(),
-                    first_attested_at: before.map_or(now, |entry| entry.record.first_attested_at),
-                    attested_at: now,
+                    first_attested_at: before.map_or(admission.verified_at, |entry| entry.record.first_attested_at),
+                    attested_at: admission.verified_at,
                     until,
                     result: digest,
                     standing: RecordedStanding::Attested,
@@ -169,7 +174,7 @@ impl Control {
                     None if view.instance_of_key(&admission.spki_hash).is_some() => {
                         return Err(refuse::renewal("its identity key became another instance's meanwhile"));
                     }
-                    None if !has_room(view, admission.enclave, now) => {
+                    None if !has_room(view, admission.enclave, self.now()) => {
                         return Err(too_many(&admission.enclave_name));
                     }
                     None => Change::new().create(&record),
@@ -195,7 +200,7 @@ impl Control {
         signer: &Signer,
         admission: &Admission,
         instance: InstanceId,
-        (now, until): (Timestamp, Timestamp),
+        (at, until): (Timestamp, Timestamp),
     ) -> Result<String, Problem> {
         let verification = Verification {
             verdict: Verdict::Accept,
@@ -217,7 +222,7 @@ impl Control {
             instance,
             nonce: admission.nonce.as_bytes(),
             evidence: admission.evidence,
-            at: now,
+            at,
             not_after: until.min(signer.until),
             parts: &admission.parts,
         };
@@ -229,7 +234,7 @@ impl Control {
         &self,
         admission: &Admission,
         link: &LinkBinding,
-        now: Timestamp,
+        at: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<CertificateDer<'static>>, Problem> {
         let template = CertificateTemplate {
@@ -237,7 +242,7 @@ impl Control {
             class: self.class(),
             subject_spki: link.identity_spki.clone(),
             issuer_spki: self.trust().ca_spki().to_vec(),
-            not_before: now - crate::signer::CLOCK_SKEW,
+            not_before: at - crate::signer::CLOCK_SKEW,
             not_after: until,
         };
         crate::signer::issue(self.parts(), &template).await.map_err(|error| {

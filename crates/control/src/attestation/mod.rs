@@ -18,6 +18,7 @@ pub(crate) use run_time::RunTimeLogs;
 use std::time::Duration;
 
 use burgrave_identity::{ProfileKind, VerifiedIdentity, spki_hash};
+use burgrave_types::evidence::EvidenceError;
 use burgrave_types::{EnclaveName, Problem, SpkiHash, Standing};
 
 use crate::authorizer::{not_attested, standing_problem};
@@ -66,6 +67,14 @@ impl Control {
         // Not before: genuine evidence alone is anybody's, and what it brings would serve others.
         self.endorser().store().admitted(&request.evidence.lead, self.now());
         Ok(AttestStep::Attested(Box::new(attested)))
+    }
+
+    /// What the peer of a link is told of evidence that cannot even be read. It is counted among what was refused.
+    pub fn unreadable_evidence(&self, error: &EvidenceError, link: &LinkBinding) -> Problem {
+        let problem = refuse::unreadable(error);
+        let known = self.last_view().instance_of_key(&spki_hash(&link.identity_spki)).map(|entry| entry.record.id);
+        self.refusals().count(self.now(), known, &refuse::cause(&problem), false);
+        problem
     }
 
     /// Ends an attestation that needed a TPM's proof: `secret` is what the TPM found in the credential of `ticket`.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use burgrave_audit::{Attestation, Check as AuditedCheck, Durability, Kind, Outcome, Part};
 use burgrave_types::api::Shortfall;
+use burgrave_types::evidence::EvidenceError;
 use burgrave_types::{Concession, EnclaveName, EvidenceDigest, InstanceId, Problem, ProblemCode, Tee};
 use burgrave_verifier::{Cause, Check, Difference, Verification};
 
@@ -98,6 +99,13 @@ pub(super) fn challenge(error: ChallengeError) -> Problem {
     Problem::new(ProblemCode::ChallengeInvalid, error.to_string())
         .with_cause(error.cause())
         .with_fix("ask this node for a new challenge over this link and answer that one")
+}
+
+/// The evidence cannot be read.
+pub(super) fn unreadable(error: &EvidenceError) -> Problem {
+    Problem::new(ProblemCode::AttestationRejected, error.to_string())
+        .with_cause("format.evidence")
+        .with_fix("send evidence as `docs/link-protocol.md` has it; an agent of this release does so by itself")
 }
 
 /// Verification refused the evidence.
@@ -245,6 +253,14 @@ pub(super) fn changed(name: &EnclaveName) -> Problem {
     Problem::new(ProblemCode::AttestationRejected, detail)
         .with_cause("registration.changed")
         .with_fix("attest again; an agent does so by itself")
+}
+
+/// What was verified holds no longer.
+pub(super) fn over(ended: burgrave_types::Timestamp) -> Problem {
+    let detail = format!("what the evidence rests on ended at {ended}, while this attestation was under way");
+    Problem::new(ProblemCode::AttestationRejected, detail)
+        .with_cause("verification.over")
+        .with_fix("attest again, with certificates and collateral that are valid; an agent does so by itself")
 }
 
 /// The renewal does not fit the instance.

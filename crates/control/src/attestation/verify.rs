@@ -42,6 +42,8 @@ pub(super) struct Admission {
     pub(super) enclave_name: burgrave_types::EnclaveName,
     pub(super) nonce: HexBytes,
     pub(super) evidence: EvidenceDigest,
+    /// When the evidence was verified: from then on its attestation counts, however long the rest takes.
+    pub(super) verified_at: Timestamp,
     pub(super) spki_hash: SpkiHash,
     pub(super) sealing_key: HexBytes,
     /// The instance that is renewed.
@@ -112,7 +114,7 @@ impl Control {
         if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {
             return Err(refuse::barred(&request.enclave, platform).into());
         }
-        let (release, reference, release_ends) = appraised(enclave, &verification, &claims, (instance.is_some(), now))?;
+        let (release, reference, release_ends) = appraised(enclave, &verification, &claims, (instance, now))?;
         let parts = self.verify_parts(request, enclave, now).map_err(|refusal| Refusal {
             // The lead's were taken; they stand beside what was refused.
             checks: [refuse::audited(&verification.checks), refusal.checks].concat(),
@@ -131,6 +133,7 @@ impl Control {
             enclave_name: enclave.name.clone(),
             nonce: HexBytes(request.nonce.clone()),
             evidence: EvidenceDigest::from_bytes(sha256(&request.evidence.encode())),
+            verified_at: now,
             spki_hash,
             sealing_key: HexBytes(request.sealing_key.to_vec()),
             instance: instance.map(|entry| entry.record.id),
@@ -221,14 +224,14 @@ impl Control {
 }
 
 /// The release that the claims belong to, and when it ends. A first attestation needs one that is active; a renewal may be of
-/// a deprecated one.
+/// a deprecated one, where that is what ran before.
 fn appraised(
     enclave: &EnclaveRecord,
     verification: &Verification,
     claims: &Claims,
-    (renewal, now): (bool, Timestamp),
+    (instance, now): (Option<&InstanceEntry>, Timestamp),
 ) -> Result<(Segment, ReferenceDigest, Option<Timestamp>), Refusal> {
-    let releases = enclave.releases.iter().filter(|(_, release)| release.accepts(renewal, now));
+    let releases = enclave.releases.iter().filter(|(name, release)| release.accepts(runs(instance, name), now));
     match appraise(claims, releases.map(|(name, release)| (name.as_str(), &release.reference))) {
         Appraisal::Matched { release, digest } => {
             let release: Segment = release.parse().map_err(|error: burgrave_types::ParseError| {
@@ -249,6 +252,11 @@ fn appraised(
             Err(refuse::appraisal(&enclave.name, verification, &differences))
         }
     }
+}
+
+/// Whether the instance, if it is one, ran this release when it attested last.
+pub(super) fn runs(instance: Option<&InstanceEntry>, release: &Segment) -> bool {
+    instance.is_some_and(|entry| entry.record.release == *release)
 }
 
 /// What is kept of claims: not the binding, which is new each time, and of the registers those that a release names, since

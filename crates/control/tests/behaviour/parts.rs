@@ -1,14 +1,15 @@
 //! Evidence of several parts: each verified, bound, asked for, or the whole is refused.
 
+use burgrave_attester::SimulatedAttester;
 use burgrave_audit::{Attestation, Kind, Outcome};
 use burgrave_control::{NewEnclave, NewPolicy};
 use burgrave_identity::jws;
-use burgrave_types::{Clock, EvidencePart, Problem, ProblemCode, Tee};
+use burgrave_types::{Clock, Concession, DomainClass, EvidencePart, KeyIdentity, Problem, ProblemCode, Tee};
 
 use crate::agent::Agent;
-use crate::made::{FIRMWARE, Snp, WithGpus, gpu};
-use crate::node::{Node, hex, root};
-use crate::requirements::{node, registration};
+use crate::made::{self, FIRMWARE, Snp, WithGpus, gpu};
+use crate::node::{Node, hex, root, simulated};
+use crate::requirements::{node, of, registration};
 
 const API: &str = "payments/api";
 
@@ -165,4 +166,19 @@ async fn a_part_that_is_not_bound_to_lead_and_challenge_is_refused() {
     let spoilt =
         swapped(&node, true, |_, parts| *parts[0].items.get_mut("report.bin").unwrap().last_mut().unwrap() ^= 1);
     is(spoilt.await, "signature.invalid");
+}
+
+#[tokio::test]
+async fn what_only_a_part_needs_conceded_is_told_and_open_to_policies_as_the_wholes() {
+    let node = Node::with(DomainClass::Dev, "2026-03-01T00:00:00Z".parse().unwrap(), made::roots()).await;
+    let requirements = serde_json::json!({"allow_debug": true, "parts": [{"tee": "simulated"}]});
+    let new = NewEnclave { requirements: of(requirements), ..simulated(API, KeyIdentity::Name) };
+    node.control.create_enclave(&root(), new).await.unwrap();
+    for (debug, conceded) in [(false, vec![]), (true, vec![Concession::Debug])] {
+        let device = SimulatedAttester::of_code("a device").debug(debug);
+        let mut agent = Agent::with(API, SimulatedAttester::of_code(API).with_part(device));
+        agent.attest(&node).await.unwrap();
+        let shown = node.control.instance(&root(), agent.id()).await.unwrap();
+        assert_eq!(shown.conceded, conceded.into_iter().collect(), "{debug}");
+    }
 }

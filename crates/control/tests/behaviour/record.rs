@@ -122,6 +122,9 @@ async fn strangers_who_are_refused_again_and_again_cost_a_few_lines_and_a_number
         node.control.attest(forged()).await.unwrap_err();
     }
     node.control.activate(b"no ticket", b"", &Agent::new("payments/api").link()).await.unwrap_err();
+    let unreadable = burgrave_types::Evidence::decode(b"no evidence").unwrap_err();
+    let told = node.control.unreadable_evidence(&unreadable, &Agent::new("payments/api").link());
+    assert_eq!((told.cause.as_deref(), told.fix.is_some()), (Some("format.evidence"), true), "{told}");
     Agent::new("payments/nobody").attest(&node).await.unwrap_err();
     let mut expected = vec!["binding.report_data"; 10];
     expected.push("enclave.rejected");
@@ -133,7 +136,10 @@ async fn strangers_who_are_refused_again_and_again_cost_a_few_lines_and_a_number
         Kind::Refusals(summary) => Some((summary.cause.as_str(), summary.more)),
         _ => None,
     });
-    assert_eq!(summaries.collect::<Vec<_>>(), [("binding.report_data", 20), ("tpm.activation", 1)]);
+    assert_eq!(
+        summaries.collect::<Vec<_>>(),
+        [("binding.report_data", 20), ("format.evidence", 1), ("tpm.activation", 1)]
+    );
 }
 
 #[tokio::test]

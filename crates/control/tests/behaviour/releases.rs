@@ -72,6 +72,27 @@ async fn the_end_of_a_release_shortens_what_runs_already_and_can_be_moved() {
 }
 
 #[tokio::test]
+async fn a_deprecated_release_is_renewed_by_what_runs_it_and_by_nothing_else() {
+    let node = node().await;
+    let (old, new) = (Snp::new(), Snp::new().measured(7));
+    let mut enclave = node.control.create_enclave(&root(), registration(&old, serde_json::json!({}))).await.unwrap();
+    let mut v2 = release("v2", "");
+    (v2.reference.tee, v2.reference.measurement) = (Tee::Snp, Some(hex(&new.measurement())));
+    enclave = node.control.add_release(&root(), &enclave.name, Some(enclave.revision), v2).await.unwrap();
+    let (mut before, mut after) = (Agent::with(API, old.clone()), Agent::with(API, new));
+    before.attest(&node).await.unwrap();
+    after.attest(&node).await.unwrap();
+    let (name, v1) = (enclave.name, "v1".parse().unwrap());
+    let deprecated = ReleaseState::Deprecated;
+    node.control.set_release_state(&root(), &name, &v1, Some(enclave.revision), deprecated).await.unwrap();
+    before.attest(&node).await.unwrap();
+    // What ran the new one does not go back to the old one by a renewal.
+    after.attester = Box::new(old);
+    assert_eq!(after.attest(&node).await.unwrap_err().cause.as_deref(), Some("measurement.unknown"));
+    assert_eq!(node.control.instance(&root(), after.id()).await.unwrap().release.as_str(), "v2");
+}
+
+#[tokio::test]
 async fn a_release_that_would_be_over_already_is_not_taken() {
     let node = Node::dev().await;
     let now = node.clock.now();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use burgrave_attester::Attester;
-use burgrave_control::{EnclaveChange, EnclaveView, NewEnclave, NewRelease, Notice};
+use burgrave_audit::{Kind, Outcome};
+use burgrave_control::{AttestStep, EnclaveChange, EnclaveView, NewEnclave, NewRelease, Notice};
 use burgrave_types::api::Requirements;
 use burgrave_types::{Clock, Concession, DomainClass, KeyIdentity, Problem, ProblemCode, Standing, Tee, Timestamp};
 
@@ -200,6 +201,52 @@ async fn a_status_that_is_taken_for_a_time_holds_no_longer_than_that() {
     assert_eq!(agent.attest(&node).await.unwrap().until, until);
     node.advance(Duration::from_secs(30));
     assert_eq!(agent.attest(&node).await.unwrap_err().cause.as_deref(), Some("tcb.status"));
+}
+
+#[tokio::test]
+async fn what_ends_while_it_is_admitted_is_not_let_in_and_not_on_record_as_accepted() {
+    let node = node().await;
+    let until = node.clock.now() + Duration::from_secs(30);
+    let requirements = serde_json::json!({
+        "tcb_floors": [{"component": "milan.snp", "minimum": 9}],
+        "tcb_accepted": [{"status": "out-of-date", "until": until}],
+    });
+    register(&node, requirements).await;
+    let request = Agent::with(API, Snp::new()).request(&node);
+    let control = std::sync::Arc::clone(&node.control);
+    node.store.hold();
+    let attesting = tokio::spawn(async move { control.attest(request).await });
+    node.store.hangs().await;
+    node.advance(Duration::from_secs(30));
+    node.store.let_go();
+    let refused = attesting.await.unwrap().unwrap_err();
+    assert_eq!(refused.cause.as_deref(), Some("verification.over"), "{refused}");
+    let events = node.audit.memory.events().into_iter();
+    let outcomes: Vec<_> = events
+        .filter_map(|(event, _)| match event.kind {
+            Kind::Attestation(attestation) => Some(attestation.outcome),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(outcomes, [Outcome::Rejected]);
+    assert!(node.control.instances(&root(), &Default::default(), &Default::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn an_attestation_counts_from_when_its_evidence_was_verified_however_slow_the_node_is() {
+    let node = node().await;
+    register(&node, serde_json::json!({})).await;
+    let (at, slow) = (node.clock.now(), Duration::from_secs(50));
+    let request = Agent::with(API, Snp::new()).request(&node);
+    let control = std::sync::Arc::clone(&node.control);
+    node.store.hold();
+    let attesting = tokio::spawn(async move { control.attest(request).await });
+    node.store.hangs().await;
+    node.advance(slow);
+    node.store.let_go();
+    let AttestStep::Attested(attested) = attesting.await.unwrap().unwrap() else { panic!("SEV-SNP proves no key") };
+    assert_eq!(attested.until, at + Duration::from_secs(INTERVAL * 3 / 2));
+    assert_eq!(node.control.instance(&root(), attested.instance).await.unwrap().attested_at, at);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge, LinkBinding};
+use burgrave_control::{AttestRequest, AttestStep, Attested, Challenge};
 use burgrave_protocol::wire;
 use burgrave_types::{Evidence, InstanceId, Problem, ProblemCode};
 use zeroize::Zeroizing;
@@ -94,7 +94,7 @@ impl Shared {
     async fn step(&self, step: Attesting) -> Result<wire::Response, Problem> {
         let control = &self.server.control;
         match step {
-            Attesting::Evidence(request) => match control.attest(attest_request(request, &self.binding)?).await? {
+            Attesting::Evidence(request) => match control.attest(self.attest_request(request)?).await? {
                 AttestStep::Attested(attested) => self.admitted(*attested),
                 AttestStep::Activate(activation) => Ok(wire::Activation {
                     id_object: activation.id_object,
@@ -109,6 +109,23 @@ impl Shared {
                 self.admitted(attested)
             }
         }
+    }
+
+    fn attest_request(&self, request: wire::Attest) -> Result<AttestRequest, Problem> {
+        let renews = match request.renews.as_slice() {
+            [] => None,
+            id => Some(InstanceId::from_bytes(wire::fixed("instance id", id).map_err(unreadable)?)),
+        };
+        let evidence = Evidence::decode(&request.evidence)
+            .map_err(|error| self.server.control.unreadable_evidence(&error, &self.binding))?;
+        Ok(AttestRequest {
+            enclave: enclave(&request.enclave)?,
+            nonce: request.nonce,
+            sealing_key: wire::fixed("sealing key", &request.sealing_key).map_err(unreadable)?,
+            evidence,
+            link: self.binding.clone(),
+            renews,
+        })
     }
 
     fn admitted(&self, attested: Attested) -> Result<wire::Response, Problem> {
@@ -134,22 +151,4 @@ pub(super) fn challenge(challenge: Challenge) -> wire::Challenge {
 /// A duration as it is told.
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn attest_request(request: wire::Attest, binding: &LinkBinding) -> Result<AttestRequest, Problem> {
-    let renews = match request.renews.as_slice() {
-        [] => None,
-        id => Some(InstanceId::from_bytes(wire::fixed("instance id", id).map_err(unreadable)?)),
-    };
-    let evidence = Evidence::decode(&request.evidence).map_err(|error| {
-        Problem::new(ProblemCode::AttestationRejected, error.to_string()).with_cause("format.evidence")
-    })?;
-    Ok(AttestRequest {
-        enclave: enclave(&request.enclave)?,
-        nonce: request.nonce,
-        sealing_key: wire::fixed("sealing key", &request.sealing_key).map_err(unreadable)?,
-        evidence,
-        link: binding.clone(),
-        renews,
-    })
 }
