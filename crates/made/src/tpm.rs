@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use burgrave_types::{EvidencePart, Tee, Timestamp};
+use burgrave_verifier::tpm::{AkProof, Public, ek_digest};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verification, verify};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData,
@@ -171,6 +172,12 @@ impl Tpm {
         let mut items = self.items.clone();
         items.push(("ak.pub".to_owned(), public(&self.ak, self.ak_attributes)));
         EvidencePart { tee: Tee::Tpm, items: items.into_iter().collect() }
+    }
+
+    /// That the EK's TPM opened a credential for the AK.
+    pub fn activated(&self) -> AkProof {
+        let ak_name = Public::read(&public(&self.ak, self.ak_attributes)).unwrap().name();
+        AkProof::Activated { ak_name, ek_digest: ek_digest(&public(&self.ek, self.ek_attributes)) }
     }
 
     pub fn verify(&self, at: &str) -> Verification {

@@ -104,6 +104,12 @@ impl Checks {
         !self.0.iter().any(|check| check.fatal && !check.passed && !check.cause.is_policy())
     }
 
+    /// What the evidence rests on and nobody proved, told without refusing it.
+    pub(crate) fn unproven(&self) -> Vec<Cause> {
+        let open = self.0.iter().filter(|check| !check.passed && !check.fatal && check.cause == Cause::AkUnbound);
+        open.map(|check| check.cause).collect()
+    }
+
     /// Adds the outcome of checks that were made before.
     pub(crate) fn append(&mut self, checks: &[Check]) {
         self.0.extend_from_slice(checks);

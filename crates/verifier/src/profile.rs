@@ -63,6 +63,9 @@ pub struct TpmProfile {
     pub trust: TpmTrust,
     /// PCRs that a quote must cover, whatever the evidence shows.
     pub pcrs: BTreeSet<u8>,
+    /// Refuse an attestation key of which nobody proved that it is a TPM's, also offline, where nobody can ask the TPM: then
+    /// only a certificate of that key proves it.
+    pub require_bound: bool,
 }
 
 /// What makes a TPM's endorsement key one to believe.

@@ -33,7 +33,7 @@ pub struct ResultInputs<'a> {
 
 /// The claims of the result, to be signed by the caller.
 ///
-/// `ear.status` is `affirming` only when the verdict is accept and a release matched. The trustworthiness vector follows
+/// `ear.status` is `affirming` only when the verdict is accept, nothing is left unproven and a release matched. The trustworthiness vector follows
 /// AR4SI (`draft-ietf-rats-ar4si`): 2 affirms, 32 warns, 96 and more contraindicates, 0 says nothing.
 pub fn attestation_result(verification: &Verification, appraisal: &Appraisal, inputs: &ResultInputs<'_>) -> Value {
     let expires = verification.valid_until.map_or(inputs.not_after, |until| until.min(inputs.not_after));
@@ -42,7 +42,8 @@ pub fn attestation_result(verification: &Verification, appraisal: &Appraisal, in
         Appraisal::Unmatched { .. } => (None, None),
     };
     let accepted = verification.verdict == Verdict::Accept;
-    let affirming = accepted && release.is_some() && expires > inputs.at;
+    let proven = verification.unproven.is_empty();
+    let affirming = accepted && proven && release.is_some() && expires > inputs.at;
     let status = if affirming { "affirming" } else { "contraindicated" };
     let mut submods = serde_json::Map::new();
     let policy = release.map_or_else(|| inputs.enclave.to_string(), |release| format!("{}#{release}", inputs.enclave));
@@ -83,7 +84,10 @@ pub fn attestation_result(verification: &Verification, appraisal: &Appraisal, in
             "evidence": inputs.evidence.to_string(),
             "claims": verification.claims,
             "proved": verification.claims.as_ref().map(|claims| &claims.proved),
-            "cause": verification.cause.or_else(|| release.is_none().then_some(Cause::MeasurementUnknown)),
+            "cause": verification
+                .cause
+                .or_else(|| verification.unproven.first().copied())
+                .or_else(|| release.is_none().then_some(Cause::MeasurementUnknown)),
             "valid_until": expires.to_string(),
         },
     })
@@ -94,7 +98,7 @@ fn vector(verification: &Verification, matched: bool) -> Value {
     let debug = verification.claims.as_ref().and_then(|claims| claims.debug);
     let tcb_failed =
         verification.checks.iter().any(|check| check.cause == Cause::TcbStatus && check.fatal && !check.passed);
-    let hardware = match (verification.authentic, tcb_failed) {
+    let hardware = match (verification.authentic && verification.unproven.is_empty(), tcb_failed) {
         (false, _) => 97,
         (true, true) => 96,
         (true, false) => 2,
@@ -121,6 +125,7 @@ mod tests {
         Verification {
             verdict: Verdict::Accept,
             authentic: true,
+            unproven: Vec::new(),
             cause: None,
             tee: Tee::Snp,
             claims: Some(Claims {
@@ -178,6 +183,15 @@ mod tests {
         assert_eq!((result["iat"].as_i64(), result["exp"].as_i64()), (Some(100), Some(500)));
         assert_eq!(result["burgrave"]["release"], "v1");
         assert_eq!(result["submods"]["part1.snp"]["ear.status"], "affirming");
+    }
+
+    #[test]
+    fn a_result_affirms_nothing_that_rests_on_what_nobody_proved() {
+        let open = Verification { unproven: vec![Cause::AkUnbound], ..verification() };
+        let result = result(&open, &matched());
+        assert_eq!(result["submods"]["snp"]["ear.status"], "contraindicated");
+        assert_eq!(result["submods"]["snp"]["ear.trustworthiness-vector"]["hardware"], 97);
+        assert_eq!(result["burgrave"]["cause"], "ak.unbound");
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //!
 //! What a quote says of whose TPM it is: a certificate chain proves a genuine TPM, the registration's list of EK digests
 //! ([`ek_digest`]) which one; and that the AK stands in that very TPM is proven by an AK certificate or by credential
-//! activation ([`make_credential`]). Offline nobody can ask the TPM, so there an unproven AK is told and not fatal.
+//! activation ([`make_credential`]). Offline nobody can ask the TPM. There an unproven AK is told and not fatal, unless the
+//! profile demands the proof; certificates of EKs are public, so that such a quote may be of anybody's key:
+//! [`crate::Verification::unproven`] says so, and the claims name neither TPM nor maker.
 //!
 //! A TPM whose evidence was accepted is remembered in [`crate::Roots`]: verification then costs the signature of the quote.
 
@@ -61,11 +63,12 @@ const OBJECT: &str = "TPM 2.0 part 2, section 8.3 (TPMA_OBJECT)";
 /// What is known about the bond between a quote's AK and the EK beside it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum AkProof {
-    /// Nobody could ask the TPM. An AK without a certificate is then told (`ak.unbound`) and not fatal.
+    /// Nobody could ask the TPM. An AK without a certificate is then told (`ak.unbound`) and not fatal, unless the profile
+    /// demands the proof or the platform must be one of a list, which an unproven key cannot be shown to be of.
     #[default]
     Offline,
     /// A node asks for the proof next, with a credential, and admits nobody before it has it: `ak.unbound` is told and not
-    /// fatal, so that all else is known before the TPM is asked.
+    /// fatal, so that all else is known before the TPM is asked. The claims name the TPM that will be.
     Pending,
     /// There is no proof and none will be asked for: `ak.unbound` is fatal.
     None,
@@ -149,6 +152,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     // Nobody vouches for these values; but what a quote does not even cover is not shown.
     let covering: Vec<_> = quotes.iter().filter(|signed| signed.is_of_its_values()).collect();
     if let Some(claims) = &mut findings.claims {
+        claims.platform_id = keys.ek_digest.map(|digest| digest.as_slice().into());
         claims.registers = covering.iter().flat_map(|signed| signed.registers()).collect();
     }
     let quoted: Vec<_> = covering.iter().flat_map(|signed| signed.for_logs()).collect();

@@ -86,6 +86,10 @@ pub struct Verification {
     pub verdict: Verdict,
     /// Whether signatures, chain, revocation and validity hold, whatever the profile says of the content.
     pub authentic: bool,
+    /// What all of this rests on and nobody proved, by the cause that it would be refused for where a proof is demanded
+    /// (`ak.unbound`: the key that signed may be anybody's). Empty where nothing is left open. **Who acts on `accept` and
+    /// `authentic` alone must demand the proof** ([`TpmProfile::require_bound`](crate::TpmProfile::require_bound)).
+    pub unproven: Vec<Cause>,
     /// The first fatal check that failed; absent exactly when the verdict is accept.
     pub cause: Option<Cause>,
     /// The TEE that the part names.
@@ -148,6 +152,7 @@ pub fn verify(input: &Input<'_>) -> Verification {
     Verification {
         verdict: if accepted { Verdict::Accept } else { Verdict::Reject },
         authentic: whole.is_ok() && findings.checks.unbroken(),
+        unproven: findings.checks.unproven(),
         cause,
         tee: input.part.tee,
         claims: findings.claims,

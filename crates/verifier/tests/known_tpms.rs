@@ -194,11 +194,12 @@ fn a_known_tpm_is_asked_for_its_proof_and_its_place_on_the_list_each_time() {
         case.endorsements.ak_proof = proof;
         assert_eq!(judged(&case).cause, cause);
     }
+    case.endorsements.ak_proof = activated(&ak_name, digest);
     for (platform, cause) in [(digest.to_vec(), None), (vec![0; 32], Some(Cause::PlatformUnlisted))] {
         case.endorsements.platforms = vec![platform];
         for trust in [TpmTrust::Certificate, TpmTrust::Listed] {
             case.profile =
-                Profile { tpm: burgrave_verifier::TpmProfile { trust, pcrs: [].into() }, ..Profile::default() };
+                Profile { tpm: burgrave_verifier::TpmProfile { trust, ..Default::default() }, ..Profile::default() };
             assert_eq!(judged(&case).cause, cause);
         }
     }

@@ -237,6 +237,7 @@ fn tpm_evidence_out_of_its_circumstances_is_refused_each_with_its_cause() {
         refused(&id, "PCR 30", &demanding.verify(), &[Cause::PcrSelection]);
         let mut elsewhere = case.clone();
         elsewhere.endorsements.platforms = vec![vec![9; 32]];
+        elsewhere.endorsements.ak_proof = AkProof::Pending;
         refused(&id, "another TPM", &elsewhere.verify(), &[Cause::PlatformUnlisted]);
     }
 }
@@ -270,9 +271,19 @@ fn a_listed_endorsement_key_needs_no_certificate_where_the_profile_says_so() {
     refused("tpm", "no certificate", &case.verify(), &[Cause::ChainUntrusted]);
     case.profile.tpm.trust = TpmTrust::Listed;
     refused("tpm", "not listed", &case.verify(), &[Cause::ChainUntrusted]);
-    case.endorsements.platforms = vec![ek_digest(case.part.item("ek.pub").unwrap()).to_vec()];
+    let (ak_name, digest) = names(&case);
+    case.endorsements.platforms = vec![digest.to_vec()];
+    // The list says whose keys are taken, not that this one is among them.
+    refused("tpm", "listed and not proven", &case.verify(), &[Cause::AkUnbound]);
+    case.endorsements.ak_proof = AkProof::Activated { ak_name, ek_digest: digest };
     let verification = case.verify();
     assert_eq!(verification.verdict, Verdict::Accept, "{:?}", verification.cause);
+}
+
+/// The AK's name and the EK's digest.
+fn names(case: &Case) -> (Vec<u8>, [u8; 32]) {
+    let item = |name| case.part.item(name).unwrap();
+    (Public::read(item("ak.pub")).unwrap().name(), ek_digest(item("ek.pub")))
 }
 
 #[test]
@@ -284,11 +295,35 @@ fn values_of_pcrs_that_were_not_quoted_make_no_claim() {
 }
 
 #[test]
-fn a_tpm_is_named_by_its_makers_certificate() {
-    let (_, case) = accepted(Tee::Tpm).into_iter().find(|(id, _)| id == "tpm/swtpm-ecc").unwrap();
-    let claims = case.verify().claims.unwrap();
-    assert_eq!(claims.product.as_deref(), Some("id:00001014"));
-    assert_eq!(claims.platform_id.unwrap().0, ek_digest(case.part.item("ek.pub").unwrap()));
+fn a_tpm_whose_key_is_proven_is_named_by_its_makers_certificate() {
+    let (_, mut case) = accepted(Tee::Tpm).into_iter().find(|(id, _)| id == "tpm/swtpm-ecc").unwrap();
+    let (ak_name, digest) = names(&case);
+    let named = |case: &Case| {
+        let verification = case.verify();
+        let claims = verification.claims.unwrap();
+        (verification.unproven, claims.product, claims.platform_id.map(|id| id.0))
+    };
+    let name = (Some("id:00001014".to_owned()), Some(digest.to_vec()));
+    assert_eq!(named(&case), (vec![Cause::AkUnbound], None, None));
+    // A node learns whom it asks.
+    case.endorsements.ak_proof = AkProof::Pending;
+    assert_eq!(named(&case), (vec![Cause::AkUnbound], name.0.clone(), name.1.clone()));
+    case.endorsements.ak_proof = AkProof::Activated { ak_name, ek_digest: digest };
+    assert_eq!(named(&case), (Vec::new(), name.0, name.1));
+}
+
+#[test]
+fn a_profile_demands_the_proof_where_nobody_can_ask_the_tpm() {
+    for (id, mut case) in accepted(Tee::Tpm) {
+        case.profile = toml::from_str("[tpm]\nrequire_bound = true").unwrap();
+        let verification = case.verify();
+        if case.part.item("ek.pub").is_some() {
+            refused(&id, "no proof", &verification, &[Cause::AkUnbound]);
+        } else {
+            // A certificate of the key that signed.
+            assert_eq!((verification.verdict, verification.unproven), (Verdict::Accept, vec![]), "{id}");
+        }
+    }
 }
 
 #[test]
@@ -298,7 +333,7 @@ fn the_answer_as_json_has_the_fields_that_the_command_promises() {
     let json = serde_json::to_value(case.verify()).unwrap();
     assert_eq!((&json["verdict"], &json["authentic"]), (&"reject".into(), &true.into()));
     assert_eq!((&json["cause"], &json["tee"]), (&"debug".into(), &"snp".into()));
-    assert_eq!(json["claims"]["debug"], true);
+    assert_eq!((&json["unproven"], &json["claims"]["debug"]), (&serde_json::json!([]), &true.into()));
     assert!(json["valid_until"].as_str().unwrap().ends_with('Z'));
     for check in json["checks"].as_array().unwrap() {
         for field in ["name", "passed", "expected", "found", "reference"] {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
-use burgrave_verifier::tpm::ek_digest;
+use burgrave_verifier::tpm::{AkProof, ek_digest};
 use burgrave_verifier::{
-    Check, Endorsements, Expected, Input, Inspected, Profile, ReferenceLog, Roots, TpmProfile, TpmTrust, Verdict,
-    Verification, files, inspect, verify,
+    Cause, Check, Endorsements, Expected, Input, Inspected, Profile, ReferenceLog, Roots, TpmProfile, TpmTrust,
+    Verdict, Verification, files, inspect, verify,
 };
 use clap::{Args, Subcommand};
 
@@ -97,12 +97,17 @@ pub(crate) fn claims_of(
 ) -> Result<(Option<Claims>, ReferenceLog), Problem> {
     let part = Source { path: path.to_owned(), tee }.part()?;
     let read = inspected(&part)?;
-    // A TPM's registers make no claim until they were held against what it quoted. Whose the TPM is, the registration says.
+    // A TPM's registers make no claim until they were held against what it quoted. Whose the TPM is, the registration says;
+    // that the key is that TPM's, it proves to the node when it attests.
     let listed = part.item("ek.pub").map(|ek| ek_digest(ek).to_vec());
     let tpm = TpmProfile { trust: TpmTrust::Listed, ..TpmProfile::default() };
     let verification = verify(&Input {
         part: &part,
-        endorsements: &Endorsements { platforms: listed.into_iter().collect(), ..Endorsements::default() },
+        endorsements: &Endorsements {
+            platforms: listed.into_iter().collect(),
+            ak_proof: AkProof::Pending,
+            ..Endorsements::default()
+        },
         roots: &Roots::vendor(),
         profile: &Profile { tpm, ..Profile::default() },
         expected: Expected::None,
@@ -205,8 +210,12 @@ fn unusable(what: &str, why: &str) -> Problem {
 }
 
 fn report(verification: &Verification, at: Timestamp, output: &Output) -> String {
+    let unproven = verification.unproven.first();
     let verdict = match (verification.verdict, verification.cause) {
-        (Verdict::Accept, _) => output.tone(Tone::Good, "accepted"),
+        (Verdict::Accept, _) => match unproven {
+            Some(cause) => output.tone(Tone::Warning, &format!("accepted, but {} ({cause})", left_open(*cause))),
+            None => output.tone(Tone::Good, "accepted"),
+        },
         (Verdict::Reject, cause) => {
             output.tone(Tone::Bad, &format!("rejected: {}", cause.map_or("unknown", |cause| cause.as_str())))
         }
@@ -216,7 +225,14 @@ fn report(verification: &Verification, at: Timestamp, output: &Output) -> String
         .map(|until| if until > at { format!("{until}") } else { format!("{until} ({})", age(at, until)) });
     let facts = Facts::new(output)
         .fact("verdict", verdict)
-        .fact("authentic", if verification.authentic { "yes" } else { "no" })
+        .fact(
+            "authentic",
+            match (verification.authentic, unproven) {
+                (true, Some(cause)) => format!("not proven ({cause})"),
+                (true, None) => "yes".to_owned(),
+                (false, _) => "no".to_owned(),
+            },
+        )
         .fact("judged at", at)
         .maybe("valid until", until)
         .fact("TEE", verification.tee);
@@ -226,6 +242,14 @@ fn report(verification: &Verification, at: Timestamp, output: &Output) -> String
     };
     let checks: String = verification.checks.iter().map(|check| line(check, output)).collect();
     format!("{}\n{checks}", facts.finish())
+}
+
+/// What nobody proved, for people.
+fn left_open(cause: Cause) -> &'static str {
+    match cause {
+        Cause::AkUnbound => "nobody proved that the key which signed stands in the TPM that is shown",
+        _ => "something is left unproven",
+    }
 }
 
 fn line(check: &Check, output: &Output) -> String {

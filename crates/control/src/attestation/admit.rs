@@ -205,6 +205,7 @@ impl Control {
         let verification = Verification {
             verdict: Verdict::Accept,
             authentic: true,
+            unproven: Vec::new(),
             cause: None,
             tee: admission.claims.tee,
             claims: Some(admission.claims.clone()),

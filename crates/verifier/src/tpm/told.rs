@@ -30,7 +30,8 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
     findings.claims = Some(Claims {
         tee: Tee::Tpm,
         product: None,
-        platform_id: keys.ek_digest.map(|digest| digest.as_slice().into()),
+        // Whose TPM it is stands here once the bond between the keys is proven.
+        platform_id: None,
         tcb,
         debug: None,
         migratable: None,

@@ -45,9 +45,6 @@ pub(super) fn trust(
     let ek_outcome = known.map_or(&new_ek, |known| &known.certified.ek);
     let ek_certificate = ek_outcome.record(Role::Endorsement, !listed, findings)?;
     let ek_certified = ek_certificate.is_some();
-    if let Some(claims) = &mut findings.claims {
-        claims.product = ek_certificate.and_then(|found| found.manufacturer.as_deref()).map(str::to_owned);
-    }
     findings.checks.need(
         ("tpm.trust", Cause::ChainUntrusted, "TCG EK Credential Profile, section 3"),
         ak_certified || ek_certified || listed,
@@ -65,6 +62,7 @@ pub(super) fn trust(
         }
         _ => false,
     };
+    let bound = activated || (ak_certified && keys.ek.is_none());
     let found = match &input.endorsements.ak_proof {
         _ if activated => "such a credential",
         _ if ak_certified && keys.ek.is_none() => "an AK certificate",
@@ -76,13 +74,30 @@ pub(super) fn trust(
     // An AK certificate vouches for the AK alone: where an EK is shown, only its own TPM can say that both are its.
     findings.checks.record(
         ("tpm.ak.bound", Cause::AkUnbound, "TPM 2.0 part 1, section 24 (credential protection)"),
-        activated || (ak_certified && keys.ek.is_none()),
-        !matches!(input.endorsements.ak_proof, AkProof::Offline | AkProof::Pending),
+        bound,
+        is_proof_demanded(input),
         "a credential that the EK's TPM opened for this AK; without an EK, an AK certificate",
         found,
     );
+    // An endorsement key and its certificate are public: without the bond, they say nothing about who signed.
+    if (bound || input.endorsements.ak_proof == AkProof::Pending)
+        && let Some(claims) = &mut findings.claims
+    {
+        claims.platform_id = keys.ek_digest.map(|digest| digest.as_slice().into());
+        claims.product = ek_certificate.and_then(|found| found.manufacturer.as_deref()).map(str::to_owned);
+    }
     Ok(match known {
         Some(known) => Some(Arc::clone(&known.certified)),
         None => CertifiedKeys::new(new_ak, new_ek, &at_hand, input).map(Arc::new),
     })
+}
+
+/// Whether an attestation key that is not bound refuses the evidence. A list of platforms demands the bond as well: that the
+/// endorsement key stands on it says nothing of a key that is not proven to be of its TPM.
+fn is_proof_demanded(input: &Input<'_>) -> bool {
+    match input.endorsements.ak_proof {
+        AkProof::Offline => input.profile.tpm.require_bound || !input.endorsements.platforms.is_empty(),
+        AkProof::Pending => false,
+        AkProof::None | AkProof::Activated { .. } => true,
+    }
 }

@@ -2,9 +2,10 @@
 
 use burgrave_verifier::tpm::{AkProof, ek_digest};
 use burgrave_verifier::{Cause, TpmTrust};
+use rcgen::KeyUsagePurpose;
 
 use super::{each_refused, refused, row, taken};
-use burgrave_made::tpm::{CERTIFY, QUOTE, RESTRICTED_SIGNING, Tpm, ek_certificate};
+use burgrave_made::tpm::{CERTIFY, QUOTE, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate};
 
 const AT: &str = "2026-01-01T00:00:00Z";
 
@@ -59,6 +60,7 @@ fn an_endorsement_key_is_validated_and_names_one_tpm() {
     let listed = ek_digest(own.part().item("ek.pub").unwrap()).to_vec();
     for (mut tpm, is_own) in [(own, true), (other, false)] {
         tpm.endorsements.platforms = vec![listed.clone()];
+        tpm.endorsements.ak_proof = tpm.activated();
         tpm.profile.tpm.trust = TpmTrust::Listed;
         let verification = tpm.verify(AT);
         if is_own {
@@ -77,6 +79,31 @@ fn an_attestation_key_is_proven_to_stand_in_the_endorsement_keys_tpm() {
     let ek_digest = ek_digest(tpm.part().item("ek.pub").unwrap());
     tpm.endorsements.ak_proof = AkProof::Activated { ak_name: vec![0; 34], ek_digest };
     refused("another key was proven", &tpm.verify(AT), &[Cause::AkUnbound]);
+}
+
+#[test]
+fn a_certificate_that_anybody_can_bring_vouches_for_nobodys_key() {
+    // A key made in software, beside the public certificate of somebody's TPM: offline, nothing tells it from the TPM's.
+    let verification = quoted(Tpm::new()).verify(AT);
+    assert_eq!(verification.unproven, [Cause::AkUnbound]);
+    let claims = verification.claims.unwrap();
+    assert_eq!((claims.platform_id, claims.product), (None, None));
+    let mut listed = quoted(Tpm::new());
+    listed.endorsements.platforms = vec![ek_digest(listed.part().item("ek.pub").unwrap()).to_vec()];
+    refused("a listed TPM's EK", &listed.verify(AT), &[Cause::AkUnbound]);
+    let mut demanding = quoted(Tpm::new());
+    demanding.profile.tpm.require_bound = true;
+    refused("proof is demanded", &demanding.verify(AT), &[Cause::AkUnbound]);
+
+    // A genuine TPM's quote that borrows another TPM's name.
+    let certificate = key_certificate(KeyUsagePurpose::DigitalSignature, 3);
+    let alone = Tpm::new().with_ak_certificate(&certificate).quoted("", 3, 0x000b);
+    assert_eq!(alone.verify(AT).unproven, []);
+    let borrowed = alone.with_ek(&ek_certificate());
+    let verification = borrowed.verify(AT);
+    let claims = verification.claims.unwrap();
+    assert_eq!((claims.platform_id, claims.product), (None, None));
+    assert_eq!(verification.unproven, [Cause::AkUnbound]);
 }
 
 #[test]
