@@ -20,7 +20,6 @@ mod hcl;
 
 use std::sync::Arc;
 
-use burgrave_types::claims::Proved;
 use burgrave_types::{EvidencePart, Tee};
 use serde_json::json;
 
@@ -85,7 +84,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     quote.verify(findings)?;
     // Only now are the values more than their bringer's word.
     if covered && let Some(claims) = &mut findings.claims {
-        claims.registers.extend(quote.registers());
+        quote.claim(claims);
         quote.judge_logs(input, findings);
     }
     Ok(())
@@ -191,6 +190,5 @@ fn describe(report: &HclReport<'_>, runtime: &RuntimeData, quote: Option<&VtpmQu
     if let Some(claims) = &mut findings.claims {
         claims.tee = Tee::AzVtpm;
         claims.binding = quote.map(|quote| quote.extra_data().into());
-        claims.proved.insert(Proved::Boot);
     }
 }

@@ -2,13 +2,16 @@
 //! and appraised against allowed sets.
 //!
 //! Layout: Linux, `Documentation/security/IMA-templates.rst` and `security/integrity/ima/`. The log comes in pieces: `ima.bin`
-//! holds whole entries, `ima.offset` the number of bytes of the log before them. What was replayed before is an
+//! holds whole entries, `ima.offset` the number of bytes of the log before them (none where it is absent). What was replayed before is an
 //! [`ImaState`], which the caller keeps for the instance and gives back
 //! ([`Endorsements::ima`](crate::Endorsements::ima), [`Verification::ima`](crate::Verification::ima)).
 //!
 //! A piece may end before the quoted value is reached (there is more to send) or behind it (it was read after the quote). In
 //! both cases the state goes on from the piece's end, and no later piece can be replayed from it unless all that came before
 //! was true. An entry that is not allowed yields no state: it is found again each time.
+//!
+//! A log refuses evidence only where the profile demands proof of the run time; otherwise what is wrong with it is told, and it
+//! makes no claim.
 
 mod entry;
 mod state;
@@ -54,8 +57,9 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
     let entries = match Entry::read_all(piece, MOST_BYTES) {
         Ok(entries) => entries,
         Err((cause, found)) => {
-            let expected = "whole entries of the run-time log, at most 2 MiB";
-            checks.fatal(("ima.format", cause, TEMPLATES), false, expected, found);
+            let expected = "whole entries of `binary_runtime_measurements`, whose template digests are SHA-1 (not of \
+                            `binary_runtime_measurements_sha256` or the like), at most 2 MiB";
+            checks.record(("ima.format", cause, TEMPLATES), false, demanded.is_some(), expected, found);
             return;
         }
     };
@@ -63,7 +67,8 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
         Ok(standing) => standing,
         Err(found) => {
             let expected = "entries of PCR 10, each with the digest of its data";
-            checks.fatal(("ima.entry", Cause::LogReplay, TEMPLATES), false, expected, found);
+            let rule = ("ima.entry", Cause::LogReplay, TEMPLATES);
+            checks.record(rule, false, demanded.is_some(), expected, found);
             return;
         }
     };
@@ -72,7 +77,7 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
     checks.record(
         ("ima.replay", if is_cut { Cause::LogIncomplete } else { Cause::LogReplay }, TEMPLATES),
         !is_apart,
-        !is_cut || demanded.is_some(),
+        demanded.is_some(),
         "a log that gives PCR 10 as quoted",
         match (is_apart, is_cut) {
             (true, true) => format!("{state} gives another value: send the rest"),
@@ -94,16 +99,23 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
         findings.checks.fatal(rule, false, expected, "SHA-1 digests, padded");
         return;
     }
-    if appraise(profile, &entries, first, quoted, findings) {
-        // A kernel that measures has at least the boot in its log.
-        if standing == Standing::Reached
-            && state.entries() > 0
-            && let Some(claims) = &mut findings.claims
-        {
+    if !appraise(profile, &entries, first, quoted, findings) {
+        return;
+    }
+    if let Standing::Reached { files } = standing {
+        // Every kernel writes an entry of the boot, also one that was started without a policy and measures nothing. What
+        // stands behind the quoted value anybody may have written.
+        let measures = findings.checks.fatal(
+            ("ima.measured", Cause::LogAbsent, "Linux, Documentation/ABI/testing/ima_policy"),
+            files > 0,
+            "a kernel that measures what it loads: an entry beside `boot_aggregate` before the quoted value",
+            format_args!("{files} such entries"),
+        );
+        if let (true, Some(claims)) = (measures, &mut findings.claims) {
             claims.proved.insert(Proved::Runtime);
         }
-        findings.ima = Some(state);
     }
+    findings.ima = Some(state);
 }
 
 /// Where the part's piece of the log begins: at nothing, or at what is known of the log before it.
@@ -114,11 +126,12 @@ fn starting_point(
     findings: &mut Findings,
 ) -> Option<ImaState> {
     let demanded = input.profile.run_time.as_ref();
-    let offset = std::str::from_utf8(input.part.item(OFFSET_ITEM).unwrap_or_default()).unwrap_or_default();
-    let Ok(offset) = offset.parse::<u64>() else {
+    // A log as the kernel shows it is one from its start.
+    let offset = input.part.item(OFFSET_ITEM).unwrap_or(b"0").trim_ascii();
+    let Some(offset) = std::str::from_utf8(offset).ok().and_then(|offset| offset.parse::<u64>().ok()) else {
         let rule = ("ima.offset", Cause::FormatMalformed, "evidence format, ima.offset");
-        let expected = "the bytes of the log before `ima.bin`, in decimal digits";
-        findings.checks.fatal(rule, false, expected, "something else");
+        let expected = "the bytes of the log before `ima.bin`, in decimal digits; without this item, none";
+        findings.checks.record(rule, false, demanded.is_some(), expected, "something else");
         return None;
     };
     let appraised_under = demanded.map_or([0; 32], RunTimeProfile::id);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::EvidencePart;
-use burgrave_types::claims::HexBytes;
+use burgrave_types::claims::{HexBytes, Proved};
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::{Layout, Quoted};
@@ -154,6 +154,7 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
     if let Some(claims) = &mut findings.claims {
         claims.platform_id = keys.ek_digest.map(|digest| digest.as_slice().into());
         claims.registers = covering.iter().flat_map(|signed| signed.registers()).collect();
+        claims.proved.extend((!claims.registers.is_empty()).then_some(Proved::Boot));
     }
     let quoted: Vec<_> = covering.iter().flat_map(|signed| signed.for_logs()).collect();
     judge_boot_log(part, &quoted, &Profile::default(), findings);
@@ -181,6 +182,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     for signed in &quotes {
         covered &= check_quote(input, &keys.ak.key, signed, findings)?;
     }
+    check_banks(input, quotes.iter(), findings);
     let same_boot = quotes.windows(2).all(|pair| match pair {
         [one, other] => {
             (one.quote.reset_count, one.quote.restart_count) == (other.quote.reset_count, other.quote.restart_count)
@@ -203,6 +205,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
             [signed] => signed.registers(),
             several => several.iter().flat_map(Signed::registers).collect(),
         };
+        claims.proved.extend((!claims.registers.is_empty()).then_some(Proved::Boot));
         if let (Some(certified), None) = (certified, findings.checks.first_cause()) {
             remember(input, known, keys, certified, &quotes);
         }
@@ -260,6 +263,20 @@ fn judge_boot_log(part: &EvidencePart, quoted: &[Quoted], profile: &Profile, fin
     if let Some(log) = part.item(BOOT_LOG) {
         eventlog::judge(Layout::Tpm, (BOOT_LOG, log), quoted, profile, findings);
     }
+}
+
+/// Whether demanded PCRs, which each quote has in every bank of its, are quoted in a bank that proves something.
+fn check_banks<'a>(input: &Input<'_>, mut quotes: impl Iterator<Item = &'a Signed<'a>>, findings: &mut Findings) {
+    if input.profile.tpm.pcrs.is_empty() {
+        return;
+    }
+    let proves = quotes.any(|signed| signed.quote.selections.iter().any(|one| one.bank != Hash::Sha1));
+    findings.checks.fatal(
+        ("tpm.pcr.bank", Cause::PcrSelection, "profile, tpm.pcrs"),
+        proves,
+        "the demanded PCRs in a bank of SHA-256 or longer",
+        if proves { "such a bank" } else { "SHA-1 alone, which proves nothing" },
+    );
 }
 
 /// Checks one quote but for its signature; says whether it covers the values beside it.

@@ -8,8 +8,9 @@
 )]
 
 use burgrave_made::tpm::{
-    CERTIFY, QUOTE, RESTRICTED_DECRYPT, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate, maker, public,
+    CERTIFY, Pcrs, QUOTE, RESTRICTED_DECRYPT, RESTRICTED_SIGNING, Tpm, ek_certificate, key_certificate, maker, public,
 };
+use burgrave_types::claims::Proved;
 use burgrave_verifier::Verdict;
 use burgrave_verifier::tpm::{AkProof, Public, boot_counts, ek_digest};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, date_time_ymd};
@@ -115,4 +116,20 @@ fn quotes_of_different_boots_do_not_stand_together() {
     let mixed = genuine().quoted("-again", 4, 0x000b);
     assert_eq!(mixed.cause(), "quote.structure");
     assert_eq!(boot_counts(&mixed.part()), None);
+}
+
+#[test]
+fn a_quote_over_sha1_digests_alone_meets_no_demand_and_proves_no_boot() {
+    let sha1 = (0x0004, "sha1", Pcrs::from([(0, vec![5; 20]), (7, vec![7; 20])]));
+    let sha256 = (0x000b, "sha256", Pcrs::from([(0, vec![5; 32]), (7, vec![7; 32])]));
+    let quoted = |banks: &[(u16, &str, Pcrs)]| Tpm::new().with_ek(&ek_certificate()).quoted_banks("", 3, 0x000b, banks);
+    let mut old = quoted(std::slice::from_ref(&sha1));
+    let claims = old.verify("2026-01-01T00:00:00Z").claims.unwrap();
+    assert!(claims.registers.is_empty() && claims.proved.is_empty());
+    old.profile.tpm.pcrs = [0, 7].into();
+    assert_eq!(old.cause(), "pcr.selection");
+    let mut both = quoted(&[sha1, sha256]);
+    both.profile.tpm.pcrs = [0, 7].into();
+    assert_eq!(both.cause(), "none");
+    assert!(both.verify("2026-01-01T00:00:00Z").claims.unwrap().proved.contains(&Proved::Boot));
 }

@@ -79,6 +79,11 @@ impl<'a> Entry<'a> {
         *self.sha1 == [0; 20]
     }
 
+    /// Whether it is what a kernel writes of the boot before it measures anything.
+    pub(super) fn is_of_boot(&self) -> bool {
+        !self.is_violation() && self.file().is_some_and(|file| file.name == AGGREGATE)
+    }
+
     /// The digest over its data, as the kernel computes it for a bank.
     pub(super) fn digest(&self, bank: Hash) -> Vec<u8> {
         match self.data.split_at_checked(20) {

@@ -21,6 +21,8 @@ pub struct ImaState {
     offset: u64,
     /// Entries of the log.
     entries: u64,
+    /// Those of them that are not a boot's own (`boot_aggregate`).
+    files: u64,
     /// What the entries were appraised under.
     appraised_under: HexBytes,
     /// PCR 10 by bank.
@@ -40,9 +42,12 @@ struct Values {
 /// Where a replay stands to the quoted value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Standing {
-    /// It gave it at some entry, in every bank.
-    Reached,
-    /// It gave it by SHA-1 digests, which prove nothing.
+    /// It gave it at some entry in every bank, in one at least by digests of the bank's own algorithm.
+    Reached {
+        /// Entries before that one which are not a boot's own. What stands behind it this quote says nothing of.
+        files: u64,
+    },
+    /// It gave it by SHA-1 digests alone, which prove nothing.
     ReachedBySha1,
     /// It gave another.
     Apart,
@@ -57,6 +62,7 @@ impl ImaState {
             reset_count,
             offset: 0,
             entries: 0,
+            files: 0,
             appraised_under: appraised_under.as_slice().into(),
             values: banks.into_iter().map(values).collect(),
         }
@@ -108,18 +114,19 @@ impl ImaState {
             .filter_map(|name| Hash::from_name(name))
             .map(|bank| (bank, quoted.iter().find(|quoted| quoted.bank == bank).map(|quoted| &quoted.value)))
             .collect();
-        let (mut by_own, mut by_sha1) = (Vec::new(), Vec::new());
-        let mut look = |bank: Hash, values: &Values| {
+        // By bank, and with how many files before it.
+        let (mut by_own, mut by_sha1) = (BTreeMap::new(), BTreeMap::new());
+        let mut look = |bank: Hash, values: &Values, files: u64| {
             let quoted = banks.get(&bank).copied().flatten();
-            if quoted == Some(&values.own) && !by_own.contains(&bank) {
-                by_own.push(bank);
+            if quoted == Some(&values.own) {
+                by_own.entry(bank).or_insert(files);
             }
-            if quoted == Some(&values.sha1) && !by_sha1.contains(&bank) {
-                by_sha1.push(bank);
+            if quoted == Some(&values.sha1) {
+                by_sha1.entry(bank).or_insert(files);
             }
         };
         for (bank, values) in banks.keys().filter_map(|bank| Some((*bank, self.values.get(bank.as_str())?))) {
-            look(bank, values);
+            look(bank, values, self.files);
         }
         for entry in entries {
             let number = self.entries;
@@ -129,6 +136,9 @@ impl ImaState {
             let is_violation = entry.is_violation();
             if !is_violation && entry.digest(Hash::Sha1) != entry.sha1 {
                 return Err(format!("entry {number}, whose SHA-1 digest is not that of its data"));
+            }
+            if !entry.is_of_boot() {
+                self.files = self.files.saturating_add(1);
             }
             for bank in banks.keys() {
                 let Some(values) = self.values.get_mut(bank.as_str()) else { continue };
@@ -141,17 +151,17 @@ impl ImaState {
                 };
                 values.own = HexBytes(bank.digest(&[values.own.0.as_slice(), &own].concat()));
                 values.sha1 = HexBytes(bank.digest(&[values.sha1.0.as_slice(), &sha1].concat()));
-                look(*bank, values);
+                look(*bank, values, self.files);
             }
             self.entries = number.saturating_add(1);
         }
         self.offset = self.offset.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        let all = |met: &[Hash]| quoted.iter().all(|quoted| met.contains(&quoted.bank));
-        Ok(match (all(&by_own), all(&by_sha1)) {
-            (true, _) => Standing::Reached,
-            (_, true) => Standing::ReachedBySha1,
-            _ => Standing::Apart,
-        })
+        // Into a bank whose algorithm it lacks, a kernel writes padded SHA-1 digests: then another bank must prove the log.
+        let is_met = |bank: &Hash| by_own.contains_key(bank) || by_sha1.contains_key(bank);
+        if !quoted.iter().all(|quoted| is_met(&quoted.bank)) {
+            return Ok(Standing::Apart);
+        }
+        Ok(by_own.into_values().min().map_or(Standing::ReachedBySha1, |files| Standing::Reached { files }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::claims::{LaunchClaims, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, Tee};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
         binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
         boot: None,
         td: None,
-        proved: BTreeSet::from([Proved::Boot]),
+        proved: BTreeSet::new(),
     });
 }
 

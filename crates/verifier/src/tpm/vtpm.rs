@@ -1,15 +1,16 @@
 //! A vTPM's quote whose key another part of the evidence vouches for: no certificate, no endorsement key.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burgrave_types::EvidencePart;
-use burgrave_types::claims::HexBytes;
+use burgrave_types::claims::Proved;
+use burgrave_types::{Claims, EvidencePart};
 
 use super::pcr::Values;
 use super::signature::{Signature, VerifyingKey};
 use super::structures::{Hash, Key};
-use super::{SIGNATURE, Signed, Told, check_quote, check_signature, judge_boot_log, judge_logs, read_quote};
+use super::{
+    SIGNATURE, Signed, Told, check_banks, check_quote, check_signature, judge_boot_log, judge_logs, read_quote,
+};
 use crate::check::Stop;
 use crate::verification::Findings;
 use crate::{Cause, Input, Profile, Raw};
@@ -48,7 +49,9 @@ impl<'a> VtpmQuote<'a> {
 
     /// Checks all but the signature; says whether the quote covers the values beside it.
     pub(crate) fn check(&self, input: &Input<'_>, findings: &mut Findings) -> Result<bool, Stop> {
-        check_quote(input, &self.key.key, &self.signed, findings)
+        let covered = check_quote(input, &self.key.key, &self.signed, findings)?;
+        check_banks(input, std::iter::once(&self.signed), findings);
+        Ok(covered)
     }
 
     /// Checks the signature.
@@ -56,18 +59,20 @@ impl<'a> VtpmQuote<'a> {
         check_signature(&self.signed, &self.key, findings)
     }
 
-    /// The quoted values as registers. The caller's until [`VtpmQuote::check`] and [`VtpmQuote::verify`] have passed.
-    pub(crate) fn registers(&self) -> BTreeMap<String, HexBytes> {
-        self.signed.registers()
+    /// Claims the quoted values. Only to be called after [`VtpmQuote::check`] and [`VtpmQuote::verify`].
+    pub(crate) fn claim(&self, claims: &mut Claims) {
+        let registers = self.signed.registers();
+        claims.proved.extend((!registers.is_empty()).then_some(Proved::Boot));
+        claims.registers.extend(registers);
     }
 
-    /// As [`VtpmQuote::registers`] and [`VtpmQuote::judge_logs`] of the boot's log, for what is believed by nobody.
+    /// As [`VtpmQuote::claim`] and [`VtpmQuote::judge_logs`] of the boot's log, for what is believed by nobody.
     pub(crate) fn inspect(&self, part: &EvidencePart, findings: &mut Findings) {
         if !self.signed.is_of_its_values() {
             return;
         }
         if let Some(claims) = &mut findings.claims {
-            claims.registers.extend(self.registers());
+            self.claim(claims);
         }
         let quoted = self.signed.for_logs();
         judge_boot_log(part, &quoted, &Profile::default(), findings);

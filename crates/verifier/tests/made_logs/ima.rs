@@ -7,7 +7,7 @@ use burgrave_types::claims::Proved;
 use burgrave_verifier::ima::ImaState;
 use burgrave_verifier::{FileDigest, RunTimeProfile, Verification};
 
-use super::{AT, SHA256, cause, found, length, machine, sha1, sha256};
+use super::{AT, SHA256, cause, found, length, machine, sha1, sha256, sha384};
 use burgrave_made::tpm::{Pcrs, Tpm};
 
 /// A kernel's log, and PCR 10 as it stands.
@@ -138,7 +138,6 @@ fn a_log_that_does_not_give_the_quoted_register_is_refused() {
     let mut hidden = log.clone();
     hidden.bytes.truncate(start);
     assert_eq!(cause(&hidden.judged(&allowed)), "log.replay");
-    assert_eq!(cause(&hidden.shown_from(0).verify(AT)), "log.replay");
     let mut lacking = log.clone();
     lacking.bytes.drain(start..Log::new().file("/usr/bin/init", b"init").bytes.len());
     assert_eq!(cause(&lacking.judged(&allowed)), "log.replay");
@@ -279,8 +278,8 @@ fn only_the_boots_own_entry_passes_by_its_name() {
     assert_eq!(cause(&log.judged(&allowing(&[b"app"]))), "runtime.unlisted");
     // A kernel that was started by another has its own beside it.
     let digest = digest_field("sha256", &sha256(&[0; 256]));
-    let kexec = Log::new().entry("ima-ng", &[digest, b"boot_aggregate\0".to_vec()]);
-    assert_eq!(cause(&kexec.judged(&allowing(&[]))), "none");
+    let kexec = Log::new().entry("ima-ng", &[digest, b"boot_aggregate\0".to_vec()]).file("/usr/bin/app", b"app");
+    assert_eq!(cause(&kexec.judged(&allowing(&[b"app"]))), "none");
 }
 
 #[test]
@@ -385,9 +384,6 @@ fn a_demand_is_not_met_by_a_machine_without_log_quote_or_entries() {
     assert_eq!(machine.cause(), "none");
     machine.items.retain(|(name, _)| name != "ima.bin");
     assert_eq!(machine.cause(), "log.absent");
-    // A kernel that measures nothing.
-    let nothing = Log { bytes: Vec::new(), pcr: vec![0; 32], by_own: true };
-    assert_eq!(cause(&nothing.judged(&allowed)), "log.absent");
     // A quote that leaves PCR 10 out.
     let mut machine = super::machine(Pcrs::from([(7, vec![7; 32])]));
     machine.set("ima.bin", log.bytes.clone());
@@ -395,6 +391,98 @@ fn a_demand_is_not_met_by_a_machine_without_log_quote_or_entries() {
     assert_eq!(machine.cause(), "none");
     machine.profile.run_time = Some(allowed);
     assert_eq!(machine.cause(), "pcr.selection");
+}
+
+#[test]
+fn a_kernel_that_measures_nothing_proves_no_run_time_whatever_its_log_goes_on_to_say() {
+    // One without IMA, and one that was started without a policy and writes of the boot alone.
+    for silent in [Log { bytes: Vec::new(), pcr: vec![0; 32], by_own: true }, Log::new()] {
+        let made_up = Log { pcr: silent.pcr.clone(), ..silent.clone().file("/usr/bin/app", b"app") };
+        for log in [silent.clone(), made_up.clone()] {
+            let verification = log.judged(&allowing(&[b"app"]));
+            assert_eq!((cause(&verification), proves_run_time(&verification)), ("log.absent", false));
+            assert_eq!(found(&verification, "ima.measured"), "0 such entries");
+        }
+        // Nor does what was made up count for the next quote, which does not have it either.
+        let mut machine = silent.shown_from(0);
+        machine.profile.run_time = Some(allowing(&[b"app"]));
+        machine.endorsements.ima = made_up.judged(&allowing(&[b"app"])).ima;
+        machine.set("ima.bin", Vec::new());
+        machine.set("ima.offset", made_up.bytes.len().to_string().into_bytes());
+        assert_eq!(machine.cause(), "log.replay");
+    }
+    let measuring = Log::new().file("/usr/bin/app", b"app").judged(&allowing(&[b"app"]));
+    assert_eq!((cause(&measuring), proves_run_time(&measuring)), ("none", true));
+}
+
+#[test]
+fn a_log_without_its_offset_is_one_from_its_start() {
+    let log = Log::new().file("/usr/bin/app", b"app");
+    let with = |offset: Option<&[u8]>| {
+        let mut machine = log.shown_from(0);
+        machine.profile.run_time = Some(allowing(&[b"app"]));
+        machine.items.retain(|(name, _)| name != "ima.offset");
+        if let Some(offset) = offset {
+            machine.set("ima.offset", offset.to_vec());
+        }
+        machine.cause()
+    };
+    assert_eq!(with(None), "none");
+    assert_eq!(with(Some(b"0\n")), "none");
+    assert_eq!(with(Some(b"1\n")), "log.gap");
+    for neither in [&b""[..], b"\n", b"0x0", b"0 0", b"\xff"] {
+        assert_eq!(with(Some(neither)), "format.malformed", "{neither:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_log_that_nobody_asks_for_is_told() {
+    let log = Log::new().file("/usr/bin/app", b"app");
+    let mut other_register = log.clone();
+    other_register.bytes[0] = 11;
+    let mut hidden = log.clone();
+    hidden.bytes.truncate(Log::new().bytes.len());
+    let cut = Log { bytes: log.bytes[..log.bytes.len() - 1].to_vec(), ..log.clone() };
+    let long = Log { bytes: vec![0; 2 * 1024 * 1024 + 1], ..log.clone() };
+    for (log, check, demanded) in [
+        (other_register, "ima.entry", "log.replay"),
+        (hidden, "ima.replay", "log.replay"),
+        (cut, "ima.format", "format.malformed"),
+        (long, "ima.format", "format.length"),
+    ] {
+        let told = log.shown_from(0).verify(AT);
+        assert_eq!((cause(&told), told.ima.is_none(), proves_run_time(&told)), ("none", true, false), "{check}");
+        assert!(told.checks.iter().any(|one| one.name == check && !one.passed), "{check}");
+        assert_eq!(cause(&log.judged(&allowing(&[b"app"]))), demanded, "{check}");
+    }
+}
+
+#[test]
+fn a_bank_whose_algorithm_the_kernel_lacks_is_judged_by_the_digests_that_it_gets() {
+    let log = Log::new().file("/usr/bin/app", b"app");
+    let padded = |entries: &[&[u8]]| {
+        let extend = |pcr: Vec<u8>, digest: &&[u8]| sha384(&[pcr, sha1(digest), vec![0; 28]].concat());
+        entries.iter().fold(vec![0; 48], extend)
+    };
+    // The entries' data: behind number, digest, template's name and length.
+    let start = Log::new().bytes.len();
+    let data = [&log.bytes[38..start], &log.bytes[start + 38..]];
+    let with = |sha256_bank: &[u8], sha384_bank: Vec<u8>| {
+        let banks = [
+            (SHA256, "sha256", Pcrs::from([(10, sha256_bank.to_vec())])),
+            (0x0c, "sha384", Pcrs::from([(10, sha384_bank)])),
+        ];
+        let mut machine = log.shown_from(0).quoted_banks("", 3, SHA256, &banks);
+        machine.profile.run_time = Some(allowing(&[b"app"]));
+        machine.verify(AT)
+    };
+    let verification = with(&log.pcr, padded(&data));
+    assert_eq!((cause(&verification), proves_run_time(&verification)), ("none", true), "{:#?}", verification.checks);
+    // It must be met all the same, and SHA-1 in every bank proves nothing.
+    assert_eq!(cause(&with(&log.pcr, vec![1; 48])), "log.replay");
+    assert_eq!(cause(&with(&[1; 32], padded(&data))), "log.replay");
+    let by_sha1 = data.iter().fold(vec![0; 32], |pcr, data| sha256(&[pcr, sha1(data), vec![0; 12]].concat()));
+    assert_eq!(cause(&with(&by_sha1, padded(&data))), "log.absent");
 }
 
 #[test]
