@@ -11,6 +11,7 @@
 
 mod boot;
 mod decode;
+mod grub;
 mod judge;
 mod measured;
 mod names;

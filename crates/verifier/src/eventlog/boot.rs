@@ -6,6 +6,7 @@
 
 use burgrave_types::claims::{BootClaims, HexBytes};
 
+use super::grub::Command;
 use super::names::{self, Variable};
 use super::{Event, EventLog, Layout};
 use crate::tpm::Hash;
@@ -17,19 +18,6 @@ const GLOBAL: [u8; 16] =
 const SEPARATORS: [[u8; 4]; 3] = [[0; 4], [0xff; 4], [1, 0, 0, 0]];
 /// Bytes of the longest text that a boot loader measures and that is looked at.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// GRUB's commands that have something else started than the command line that was measured.
-const OTHER_LOADERS: [&str; 10] = [
-    "linux16",
-    "chainloader",
-    "multiboot",
-    "multiboot2",
-    "module2",
-    "ntldr",
-    "freedos",
-    "kfreebsd",
-    "knetbsd",
-    "kopenbsd",
-];
 /// More programs than any boot starts.
 const MOST_IMAGES: usize = 64;
 /// The longest action that the profile defines has half as many characters.
@@ -71,7 +59,8 @@ fn secure_boot(log: &EventLog<'_>, bank: Hash, register: u32) -> Option<bool> {
 
 /// GRUB's `kernel_cmdline`: the word of the boot loader that `images` name. Each event of the register must be a text of its
 /// that the digest covers. The digest leaves out the word in front, so that a line could pass for a command and the other way
-/// round; so there must be one command `linux`, one line, and both must say the same.
+/// round; so there must be one command `linux`, one line, and both must say the same. Beside it only such commands may stand
+/// as neither start something else nor alter what was loaded.
 fn command_line(log: &EventLog<'_>, bank: Hash, register: u32) -> Option<String> {
     let (mut lines, mut commands) = (Vec::new(), Vec::new());
     for event in log.of_register(register) {
@@ -86,11 +75,10 @@ fn command_line(log: &EventLog<'_>, bank: Hash, register: u32) -> Option<String>
         if !event.is_digest_of(bank, text.as_bytes()) {
             return None;
         }
-        let (command, arguments) = text.split_once(' ').unwrap_or((text, ""));
-        match (label, command) {
+        match (label, Command::of(text)) {
             ("kernel_cmdline", _) => lines.push(text),
-            ("grub_cmd", "linux" | "linuxefi") => commands.push(arguments),
-            ("grub_cmd", command) if !OTHER_LOADERS.contains(&command) && !command.starts_with(['/', '(']) => {}
+            ("grub_cmd", Command::Linux(arguments)) => commands.push(arguments),
+            ("grub_cmd", Command::Beside) => {}
             _ => return None,
         }
     }

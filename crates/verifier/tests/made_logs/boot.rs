@@ -179,8 +179,31 @@ fn a_command_line_cannot_be_claimed_beside_the_one_that_was_booted() {
     }
     let two = add(add(booted, evil, text("kernel_cmdline: ", evil)), good, text("kernel_cmdline: ", good));
     assert_eq!(line(two), None);
-    let other = Log::of_machine(1, good);
-    assert_eq!(line(add(other, "chainloader /evil.efi", text("grub_cmd: ", "chainloader /evil.efi"))), None);
+}
+
+#[test]
+fn no_command_line_is_claimed_where_the_boot_loader_was_told_to_do_something_else_beside() {
+    let good = "/vmlinuz quiet";
+    let with = |command: &str| {
+        let told = ["grub_cmd: ", command, "\0"].concat().into_bytes();
+        Log::of_machine(1, good).event(8, IPL, command.as_bytes(), &told).claims().kernel_command_line
+    };
+    for usual in ["boot", "set timeout=5", "insmod ext2", "initrd /initrd.img", "! [ -f /x ]"] {
+        assert_eq!(with(usual).as_deref(), Some(good), "{usual}");
+    }
+    for other in [
+        "chainloader /evil.efi",
+        "! chainloader /evil.efi",
+        "xnu_kernel64 /evil",
+        "xen_hypervisor /evil.efi",
+        "write_dword 0x90800 0x3d74696e",
+        "acpi /evil.aml",
+        "insmod (hd0)/evil.mod",
+        "! linux /evil",
+        "0+2000 init=/bin/sh",
+    ] {
+        assert_eq!(with(other), None, "{other}");
+    }
 }
 
 #[test]
