@@ -23,7 +23,7 @@ use common::{Ear, Hand, Longest, Reply, Service, http, judge, level, time};
 
 const OPERATOR: Source = Source::Operator;
 const ROOT_LIST: &str = "/l1-root.crl";
-const FAMILY_LIST: &str = "/l2-gx100.crl";
+const FAMILY_LIST: &str = "/l2-gh100.crl";
 
 fn at() -> Timestamp {
     time("2026-03-01T00:00:00Z")
@@ -85,7 +85,7 @@ async fn the_lists_that_a_gpus_chain_names_are_fetched_and_a_later_revocation_re
     let (world, service, clock) = (World::new(), Service::start().await, Hand::at(at()));
     let first = world.judge(at());
     assert_eq!(first.verdict, Verdict::Accept, "the absence of a list refuses nothing: {first:#?}");
-    let both = [wanted("CN=Device Identity CA", "l1-root.crl"), wanted("CN=GX100 Identity", "l2-gx100.crl")];
+    let both = [wanted("CN=Device Identity CA", "l1-root.crl"), wanted("CN=NVIDIA GH100 Identity", "l2-gh100.crl")];
     assert!(world.store.wants().len() == 2 && both.iter().all(|want| world.store.wants().contains(want)));
 
     world.serve(&service, world.lists(1, &[], &[1234]));
@@ -111,7 +111,7 @@ fn a_folder_with_the_chain_and_the_lists_serves_a_node_without_a_network() {
     let (offered, errors) = world.store.offer_all([&of_family[..], &of_root, chain], &OPERATOR, at());
     assert!(offered.kept.len() == 3 && errors.is_empty(), "{offered:?} {errors:?}");
     assert_eq!(world.judge(at()).cause, Some(Cause::CertificateRevoked));
-    assert_eq!(level(&world.store.status(at()), &of("CN=GX100 Identity")), Some(Level::Current));
+    assert_eq!(level(&world.store.status(at()), &of("CN=NVIDIA GH100 Identity")), Some(Level::Current));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_list_that_nobody_vouches_for_is_not_taken() {
     let [of_root, of_family] = world.lists(1, &[], &[]);
     let refused = world.store.offer(&of_family, &OPERATOR, at()).unwrap_err();
     assert!(
-        matches!(&refused, OfferError::Unverified { .. }) && refused.to_string().contains("GX100 Identity"),
+        matches!(&refused, OfferError::Unverified { .. }) && refused.to_string().contains("NVIDIA GH100 Identity"),
         "{refused}"
     );
     for foreign in World::new().lists(9, &[], &[]) {

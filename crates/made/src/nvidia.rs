@@ -60,6 +60,19 @@ pub fn composite_device_id(firmware: &[u8]) -> CustomExtension {
     CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1], content)
 }
 
+/// `DiceTcbInfo` as Blackwell has it: `flags` in the first byte of its operational flags, a second FWID that is zero.
+pub fn tcb_info(firmware: &[u8], flags: u8) -> CustomExtension {
+    let algorithm = [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+    let fwid = |digest: &[u8]| der(0x30, &[algorithm.as_slice(), &der(0x04, digest)].concat());
+    let fields = [
+        der(0x80, b"NVIDIA"),
+        der(0x83, &[1]),
+        der(0xa6, &[fwid(firmware), fwid(&[0; 48])].concat()),
+        der(0x87, &[0, flags, 0, 0, 1]),
+    ];
+    CustomExtension::from_oid_content(&[2, 23, 133, 5, 4, 1, 1], der(0x30, &fields.concat()))
+}
+
 pub fn block(value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len()).unwrap();
     let content = [[1].as_slice(), &length.to_le_bytes(), value].concat();
@@ -67,17 +80,34 @@ pub fn block(value: &[u8]) -> Vec<u8> {
 }
 
 impl Gpu {
+    /// A Hopper.
     pub fn new() -> Self {
+        Self::of("GH100", composite_device_id(&FIRMWARE))
+    }
+
+    /// A Blackwell.
+    pub fn blackwell() -> Self {
+        Self::of("GB100", tcb_info(&FIRMWARE, 0))
+    }
+
+    /// No GPU, but a switch beside one, beneath the same root.
+    pub fn switch() -> Self {
+        Self::of("LS_10", composite_device_id(&FIRMWARE))
+    }
+
+    /// A device of that chip, whose certificate has this extension.
+    pub fn of(chip: &str, extension: CustomExtension) -> Self {
         let root = root("Device Identity CA", 3);
-        let chip = beneath(&root, authority("GX100 BROM", 0));
-        let mut leaf = named("GX100 A01 FMC");
+        let provisioner = beneath(&root, authority(&format!("NVIDIA {chip} Provisioner ICA 1"), 1));
+        let mut leaf = named(&format!("{chip} A01 GSP FMC LF"));
+        let chip = beneath(&provisioner, authority(&format!("{chip} A01 GSP BROM"), 0));
         leaf.serial_number = Some(SerialNumber::from(LEAF_SERIAL));
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.not_after = date_time_ymd(2029, 1, 1);
-        leaf.custom_extensions = vec![composite_device_id(&FIRMWARE)];
+        leaf.custom_extensions = vec![extension];
         Self {
             root,
-            between: Vec::new(),
+            between: vec![provisioner],
             chip,
             leaf,
             leaf_key: Arc::new(p384()),
@@ -105,9 +135,10 @@ impl Gpu {
             params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
             params
         };
-        let family = beneath(&gpu.root, listed("GX100 Identity", 2, FAMILY_SERIAL, "l1-root.crl"));
-        let provisioner = beneath(&family, listed("GX100 Provisioner ICA 1", 1, PROVISIONER_SERIAL, "l2-gx100.crl"));
-        let chip = beneath(&provisioner, authority("GX100 BROM", 0));
+        let family = beneath(&gpu.root, listed("NVIDIA GH100 Identity", 2, FAMILY_SERIAL, "l1-root.crl"));
+        let provisioner =
+            beneath(&family, listed("NVIDIA GH100 Provisioner ICA 1", 1, PROVISIONER_SERIAL, "l2-gh100.crl"));
+        let chip = beneath(&provisioner, authority("GH100 A01 GSP BROM", 0));
         Self { between: vec![family, provisioner], chip, ..gpu }
     }
 

@@ -1,8 +1,8 @@
 //! NVIDIA GPUs: an SPDM report of measurements, signed by the key of the GPU's firmware.
 //!
 //! Messages: DMTF DSP0274 1.1 (*Security Protocol and Data Model*), `GET_MEASUREMENTS` and `MEASUREMENTS`; the device's own
-//! fields: NVIDIA, *GPU attestation report* (opaque data). The leaf certificate names the firmware it was made for (TCG DICE,
-//! `CompositeDeviceID`).
+//! fields: NVIDIA, *GPU attestation report* (opaque data). The leaf certificate names the firmware it was made for (TCG DICE), and
+//! the certificates above it the chip: NVIDIA's one root is that of its switches and other devices as well, which are no GPUs.
 //!
 //! Items of a part: `report.bin` (request, response, signature) and `chain.pem` (leaf first; with the root or without it).
 //!
@@ -10,15 +10,13 @@
 //! registration's reference values say, by register: `measurement1` is SPDM index 1.
 
 mod chain;
+mod dice;
 mod report;
 
 use std::collections::BTreeSet;
 
-use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
+use burgrave_types::claims::{HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatus};
 use burgrave_types::{Claims, EvidencePart, Tee};
-use const_oid::ObjectIdentifier;
-use der::asn1::OctetStringRef;
-use der::{Decode, Sequence};
 use serde_json::{Value, json};
 
 use crate::check::{Checks, Stop};
@@ -30,6 +28,7 @@ use crate::x509::Certificate;
 use crate::{Cause, Endorsements, Input, Raw, policy};
 use chain::Chain;
 pub(crate) use chain::KnownChains;
+use dice::Layer;
 use report::{LONGEST, NoReport, Report, SIGNATURE};
 
 const REPORT: &str = "report.bin";
@@ -42,9 +41,6 @@ const CHAIN: Rules = Rules {
     revocation: "nvidia.chain.revocation",
     reference: "NVIDIA device identity chain; RFC 5280, section 6.1",
 };
-/// `tcg-dice-CompositeDeviceID`, in the firmware key's certificate.
-const COMPOSITE_DEVICE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
-
 /// Types of opaque data that are decoded here.
 mod field {
     pub(super) const DRIVER_VERSION: u16 = 3;
@@ -53,21 +49,6 @@ mod field {
     pub(super) const PROJECT_SKU: u16 = 18;
     pub(super) const FIRMWARE_ID: u16 = 20;
     pub(super) const CHIP: u16 = 35;
-}
-
-/// `CompositeDeviceID` (TCG DICE attestation architecture).
-#[derive(Sequence)]
-struct CompositeDeviceId<'a> {
-    version: u8,
-    device: spki::SubjectPublicKeyInfoRef<'a>,
-    firmware: FirmwareId<'a>,
-}
-
-/// `FWID`.
-#[derive(Sequence)]
-struct FirmwareId<'a> {
-    algorithm: ObjectIdentifier,
-    digest: &'a OctetStringRef,
 }
 
 /// Decodes without judging.
@@ -107,6 +88,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         .and_then(|first| input.roots.anchors_of(Vendor::Nvidia).find(|anchor| first.is_issued_by_name_of(anchor)));
     let ders: Vec<_> = above.map(Certificate::der).into_iter().chain(chain.ders.iter().map(Vec::as_slice)).collect();
     let path = path::verify(&ders, &CHAIN, input, findings)?;
+    device(&chain, &mut findings.checks)?;
     findings.checks.need_that(
         ("nvidia.signature", Cause::SignatureInvalid, "DMTF DSP0274 1.1, MEASUREMENTS (signature)"),
         path.verifies(report.signed, report.signature),
@@ -127,7 +109,7 @@ pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
 
 /// The body of a fuzz target: reads bytes as a report and as a firmware's identity. Returns of how many of them they are one.
 pub fn fuzz_decode(bytes: &[u8]) -> usize {
-    let read = [Report::read(bytes).is_ok(), CompositeDeviceId::from_der(bytes).is_ok()];
+    let read = [Report::read(bytes).is_ok(), Layer::read(bytes).is_some()];
     read.into_iter().filter(|read| *read).count()
 }
 
@@ -170,33 +152,45 @@ fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report
     })
 }
 
-/// The leaf was made for the firmware that the report names.
-fn firmware(report: &Report<'_>, chain: &Chain, checks: &mut Checks) -> Result<(), Stop> {
-    let Some(reported) = report.opaque.get(&field::FIRMWARE_ID) else { return Ok(()) };
-    let certified = chain.firmware.as_deref();
+/// The device is a GPU, as those say who certified it: what its firmware writes counts for nothing here.
+fn device(chain: &Chain, checks: &mut Checks) -> Result<(), Stop> {
     checks.need(
-        ("nvidia.firmware", Cause::CertificateExtension, "TCG DICE, CompositeDeviceID; NVIDIA opaque data, FWID"),
-        certified == Some(reported),
-        format_args!("a certificate for firmware {}", hex_text(reported)),
-        certified.map_or_else(|| "one that names no firmware".to_owned(), hex_text),
+        ("nvidia.device", Cause::CertificateKind, "NVIDIA device identity chain, common names"),
+        chain.gpu.is_some(),
+        "a GPU: `NVIDIA <chip> Provisioner` above `<chip>`'s BROM above its firmware, the chip such as GH100, GB100 or GR100",
+        chain.gpu.as_deref().or(chain.name.as_deref()).unwrap_or("no name").to_owned(),
+    )
+}
+
+/// The leaf was made for a firmware: for the one that the report names, where it names one.
+fn firmware(report: &Report<'_>, chain: &Chain, checks: &mut Checks) -> Result<(), Stop> {
+    let reported = report.opaque.get(&field::FIRMWARE_ID);
+    let certified = chain.firmware();
+    checks.need(
+        ("nvidia.firmware", Cause::CertificateExtension, "TCG DICE, DiceTcbInfo (fwids); NVIDIA opaque data, FWID"),
+        certified.is_some_and(|certified| reported.is_none_or(|reported| *reported == certified)),
+        reported.map_or_else(
+            || "a certificate for a firmware".to_owned(),
+            |reported| format!("a certificate for firmware {}", hex_text(reported)),
+        ),
+        certified.map_or_else(|| "one that names no firmware".to_owned(), |certified| hex_text(certified).to_string()),
     )
 }
 
 fn claims(report: &Report<'_>, chain: &Chain) -> Claims {
-    let chip = text(report, field::CHIP).filter(|chip| !chip.is_empty());
+    let first_word = || Some(chain.name.as_ref()?.split(' ').next()?.to_owned());
+    let reported = || text(report, field::CHIP).filter(|chip| !chip.is_empty());
+    let firmware = chain.firmware().or_else(|| report.opaque.get(&field::FIRMWARE_ID).copied());
     let values = report.measurements.iter();
     Claims {
         tee: Tee::NvidiaGpu,
-        product: chip.or_else(|| chain.name.as_ref()?.split(' ').next().map(str::to_owned)),
+        product: chain.gpu.clone().or_else(first_word).or_else(reported),
         platform_id: chain.chip_key.clone(),
         tcb: TcbClaims::new(TcbStatus::VendorManaged),
-        debug: None,
+        debug: chain.layer.as_ref().and_then(|layer| layer.debug),
         migratable: None,
         privilege: None,
-        launch: LaunchClaims {
-            measurement: report.opaque.get(&field::FIRMWARE_ID).map(|digest| (*digest).into()),
-            ..LaunchClaims::default()
-        },
+        launch: LaunchClaims { measurement: firmware.map(HexBytes::from), ..LaunchClaims::default() },
         registers: values.map(|(index, one)| (format!("measurement{index}"), one.value.into())).collect(),
         config: None,
         binding: Some(report.nonce.as_slice().into()),

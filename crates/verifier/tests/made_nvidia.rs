@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use burgrave_made::nvidia::{FIRMWARE, Gpu, LEAF_SERIAL, NONCE};
-use burgrave_made::pki::{Issuer, list, p384};
+use burgrave_made::nvidia::{FIRMWARE, Gpu, LEAF_SERIAL, NONCE, beneath, composite_device_id, tcb_info};
+use burgrave_made::pki::{Issuer, authority, list, p384};
 use burgrave_types::Tee;
 use burgrave_verifier::{
     Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
@@ -27,7 +27,7 @@ fn a_gpu_is_accepted_and_its_measurements_are_registers() {
     assert_eq!(verification.raw["driver_version"], "590.12");
     assert_eq!(verification.raw["vbios_version"], "96.00.A5.00.01");
     let claims = verification.claims.unwrap();
-    assert_eq!((claims.product.as_deref(), claims.debug), (Some("GX100"), None));
+    assert_eq!((claims.product.as_deref(), claims.debug), (Some("GH100"), None));
     assert_eq!(claims.launch.measurement.unwrap().0, FIRMWARE);
     assert_eq!(claims.registers["measurement2"].0, [2; 48]);
     assert_eq!(claims.binding.unwrap().0, NONCE);
@@ -52,9 +52,9 @@ fn a_chain_comes_with_its_root_or_without_and_is_never_its_own_root() {
     let chains: [fn(Vec<String>) -> Vec<String>; 5] = [
         |chain| chain.into_iter().rev().collect(),
         |chain| vec![chain[0].clone()],
-        |chain| vec![chain[0].clone(), chain[2].clone()],
+        |chain| vec![chain[0].clone(), chain[3].clone()],
         |_| Vec::new(),
-        |chain| vec![chain[2].clone()],
+        |chain| vec![chain[3].clone()],
     ];
     for chain in chains {
         gpu.chain = chain;
@@ -72,8 +72,13 @@ fn only_the_key_of_the_firmware_that_runs_signs() {
     let mut gpu = Gpu::new();
     gpu.opaque[2].1 = vec![0xf2; 48];
     gpu.refused(Cause::CertificateExtension);
+    // A report that names none leaves it to the certificate.
     gpu.opaque.pop();
-    gpu.accepted();
+    let silent = gpu.accepted();
+    assert_eq!(silent.claims.unwrap().launch.measurement.unwrap().0, FIRMWARE);
+    assert!(silent.checks.iter().any(|check| check.name == "nvidia.firmware" && check.passed));
+    gpu.leaf.custom_extensions.clear();
+    gpu.refused(Cause::CertificateExtension);
     let mut gpu = Gpu::new();
     gpu.leaf.custom_extensions.clear();
     gpu.refused(Cause::CertificateExtension);
@@ -83,6 +88,50 @@ fn only_the_key_of_the_firmware_that_runs_signs() {
     let mut gpu = Gpu::new();
     gpu.leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     gpu.refused(Cause::ChainConstraint);
+}
+
+#[test]
+fn a_blackwells_firmware_stands_in_its_tcb_info() {
+    let mut gpu = Gpu::blackwell();
+    let claims = gpu.accepted().claims.unwrap();
+    assert_eq!((claims.product.as_deref(), claims.debug), (Some("GB100"), Some(false)));
+    assert_eq!(claims.launch.measurement.unwrap().0, FIRMWARE);
+    gpu.leaf.custom_extensions = vec![tcb_info(&[0xf2; 48], 0)];
+    gpu.refused(Cause::CertificateExtension);
+    gpu.leaf.custom_extensions = vec![tcb_info(&[0; 48], 0)];
+    gpu.refused(Cause::CertificateExtension);
+    // Two statements, of whatever structure, are none.
+    gpu.leaf.custom_extensions = vec![tcb_info(&FIRMWARE, 0), composite_device_id(&FIRMWARE)];
+    gpu.refused(Cause::CertificateExtension);
+    gpu.leaf.custom_extensions = vec![tcb_info(&FIRMWARE, 0x10)];
+    let open = gpu.refused(Cause::Debug);
+    assert_eq!((open.authentic, open.claims.unwrap().debug), (true, Some(true)));
+}
+
+#[test]
+fn a_switch_is_no_gpu() {
+    let switch = Gpu::switch();
+    let refused = switch.refused(Cause::CertificateKind);
+    assert!(!refused.authentic);
+    assert_eq!(refused.claims.unwrap().product.as_deref(), Some("LS_10"));
+    // Nor is it one for its firmware's words: names, and a field of the report, that it writes itself.
+    let mut liar = switch.clone();
+    liar.leaf = Gpu::new().leaf;
+    liar.opaque.push((35, b"GH100\0".to_vec()));
+    liar.refused(Cause::CertificateKind);
+    // Nor is a chain one that leaves out who provisioned the chip, or has another chip's boot ROM in it.
+    let hopper = Gpu::new();
+    let mut short = Gpu { chip: beneath(&hopper.root, authority("GH100 A01 GSP BROM", 0)), ..hopper.clone() };
+    short.between.clear();
+    short.refused(Cause::CertificateKind);
+    let mixed = Gpu { chip: beneath(&switch.between[0], authority("GH100 A01 GSP BROM", 0)), ..hopper };
+    Gpu { root: switch.root, between: switch.between, ..mixed }.refused(Cause::CertificateKind);
+    for chip in ["GV100", "GB10", "GB1000", "GB10X", "TH500", ""] {
+        Gpu::of(chip, tcb_info(&FIRMWARE, 0)).refused(Cause::CertificateKind);
+    }
+    for chip in ["GB202", "GR100"] {
+        Gpu::of(chip, tcb_info(&FIRMWARE, 0)).accepted();
+    }
 }
 
 #[test]

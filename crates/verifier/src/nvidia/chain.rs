@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::EvidencePart;
 use burgrave_types::claims::HexBytes;
-use der::Decode;
 
-use super::{COMPOSITE_DEVICE_ID, CompositeDeviceId};
+use super::dice::Layer;
 use crate::x509::Certificate;
 use crate::{Endorsement, Endorsements};
 
@@ -29,8 +28,10 @@ pub(super) struct Chain {
     pub(super) chip_key: Option<HexBytes>,
     /// The leaf's name.
     pub(super) name: Option<String>,
-    /// The firmware that the leaf was made for.
-    pub(super) firmware: Option<Vec<u8>>,
+    /// The GPU's chip, where the certificates are those of one.
+    pub(super) gpu: Option<String>,
+    /// What the leaf says of the firmware that it was made for.
+    pub(super) layer: Option<Layer>,
 }
 
 impl Chain {
@@ -39,15 +40,19 @@ impl Chain {
         certificates.reverse();
         let chip_key = certificates.iter().rev().nth(1);
         let leaf = certificates.last();
-        let identity = leaf.and_then(|leaf| leaf.extension(COMPOSITE_DEVICE_ID));
-        let identity = identity.and_then(|der| CompositeDeviceId::from_der(der).ok());
         Self {
             chip_key: chip_key.map(|authority| digest(&SHA256, authority.key()).as_ref().into()),
             name: leaf.and_then(Certificate::common_name),
-            firmware: identity.map(|identity| identity.firmware.digest.as_bytes().to_vec()),
+            gpu: gpu(&certificates),
+            layer: leaf.and_then(Layer::of),
             ders: certificates.iter().map(|certificate| certificate.der().to_vec()).collect(),
             beneath_root: certificates.into_iter().next().filter(|first| !first.is_issued_by_name_of(first)),
         }
+    }
+
+    /// The digest of the firmware that the leaf was made for.
+    pub(super) fn firmware(&self) -> Option<&[u8]> {
+        self.layer.as_ref().map(|layer| layer.firmware.as_slice())
     }
 
     /// That of `chain.pem`, else of the first item or the endorsements that have several certificates.
@@ -59,6 +64,22 @@ impl Chain {
         };
         Self::of(found.unwrap_or_else(|| endorsements.certificates.clone()))
     }
+}
+
+/// The chip, where the last three certificates are those of one GPU: that of the authority which provisioned it, that of its
+/// boot ROM, and that of its firmware. A switch's authority is also beneath the one of GPUs.
+fn gpu(certificates: &[Certificate]) -> Option<String> {
+    let [.., provisioner, boot, leaf] = certificates else { return None };
+    let chip_of =
+        |certificate: &Certificate| certificate.common_name()?.split_once(' ').map(|(chip, _)| chip.to_owned());
+    let chip = chip_of(leaf).filter(|chip| is_gpu(chip))?;
+    let provisioned = provisioner.common_name()?.starts_with(&format!("NVIDIA {chip} Provisioner "));
+    (provisioned && chip_of(boot).as_ref() == Some(&chip)).then_some(chip)
+}
+
+/// Whether it is the name of a GPU's chip: Hopper (GH100), Blackwell (GB100, GB202) or Rubin (GR100).
+fn is_gpu(chip: &str) -> bool {
+    matches!(chip.as_bytes(), [b'G', b'H' | b'B' | b'R', number @ ..] if number.len() == 3 && number.iter().all(u8::is_ascii_digit))
 }
 
 fn certificates(bytes: &[u8]) -> Option<Vec<Certificate>> {
