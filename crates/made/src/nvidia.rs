@@ -34,6 +34,8 @@ pub struct Gpu {
     /// How many blocks are stated instead of how many there are.
     pub stated: Option<u8>,
     pub opaque: Vec<(u16, Vec<u8>)>,
+    /// What stands before the opaque data's fields, each of which then has a type of its value: Rubin's form.
+    pub opaque_head: Vec<u8>,
     pub signer: Option<Arc<KeyPair>>,
     pub chain: fn(Vec<String>) -> Vec<String>,
     pub endorsements: Endorsements,
@@ -90,6 +92,12 @@ impl Gpu {
         Self::of("GB100", tcb_info(&FIRMWARE, 0))
     }
 
+    /// A Rubin: its report has opaque data with a header.
+    pub fn rubin() -> Self {
+        let opaque_head = b"NVDAOD\0\0\x02\0\0\0".to_vec();
+        Self { opaque_head, ..Self::of("GR100", tcb_info(&FIRMWARE, 0x80)) }
+    }
+
     /// No GPU, but a switch beside one, beneath the same root.
     pub fn switch() -> Self {
         Self::of("LS_10", composite_device_id(&FIRMWARE))
@@ -117,6 +125,7 @@ impl Gpu {
             blocks: vec![(1, block(&[1; 48])), (2, block(&[2; 48]))],
             stated: None,
             opaque: vec![(3, b"590.12\0\0".to_vec()), (6, vec![0, 0xa5, 0, 0x96, 1, 0, 0, 0]), (20, FIRMWARE.to_vec())],
+            opaque_head: Vec::new(),
             signer: None,
             chain: |chain| chain,
             endorsements: Endorsements::default(),
@@ -145,13 +154,11 @@ impl Gpu {
     pub fn report(&self) -> Vec<u8> {
         let record: Vec<_> =
             self.blocks.iter().flat_map(|(index, block)| [&[*index], block.as_slice()].concat()).collect();
-        let opaque: Vec<_> = self
-            .opaque
-            .iter()
-            .flat_map(|(kind, value)| {
-                [&kind.to_le_bytes()[..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
-            })
-            .collect();
+        let value_type: &[u8] = if self.opaque_head.is_empty() { &[] } else { &[0x86, 0] };
+        let field = |(kind, value): &(u16, Vec<u8>)| {
+            [&kind.to_le_bytes()[..], value_type, &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
+        };
+        let opaque = [self.opaque_head.clone(), self.opaque.iter().flat_map(field).collect()].concat();
         let blocks = self.stated.unwrap_or(u8::try_from(self.blocks.len()).unwrap());
         let message = [
             self.request.as_slice(),

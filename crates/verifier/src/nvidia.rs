@@ -72,8 +72,8 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     if let Some((bytes, cause)) = input.expected.qualifying_data() {
         findings.checks.fatal(
             ("nvidia.nonce", cause, "DMTF DSP0274 1.1, GET_MEASUREMENTS (nonce)"),
-            report.nonce == bytes,
-            hex_text(bytes),
+            holds(&report.nonce, bytes),
+            format_args!("{}, then zeros to 32 bytes", hex::encode(bytes)),
             hex_text(report.nonce),
         );
     }
@@ -100,6 +100,11 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         input.roots.known_chains().remember(label, chain);
     }
     Ok(())
+}
+
+/// Whether a nonce is these bytes, then zeros.
+fn holds(nonce: &[u8; 32], bytes: &[u8]) -> bool {
+    nonce.split_at_checked(bytes.len()).is_some_and(|(head, rest)| head == bytes && rest.iter().all(|byte| *byte == 0))
 }
 
 /// Whether bytes begin as a report.
@@ -142,6 +147,11 @@ fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report
             NoReport::Opaque => {
                 (Cause::FormatMalformed, "opaque data by type and length, each type once", "something else".to_owned())
             }
+            NoReport::OpaqueVersion(profile, major) => (
+                Cause::FormatVersion,
+                "opaque data of profile 0, version 2",
+                format!("profile {profile}, version {major}"),
+            ),
             NoReport::Length => (
                 Cause::FormatLength,
                 "the bytes that its lengths state, then a signature of 96 bytes",

@@ -34,7 +34,7 @@ pub enum Expected<'a> {
     /// Nothing is asked; only offline does this make sense, since a replay passes.
     None,
     /// Exactly these bytes in the report data (a quote's qualifying data). For formats with a field of fixed width
-    /// (SEV-SNP, TDX, SGX: 64 bytes) shorter bytes are followed by zeros.
+    /// (SEV-SNP, TDX, SGX, Arm CCA: 64 bytes; NVIDIA: 32) shorter bytes are followed by zeros.
     ReportData(&'a [u8]),
     /// This nonce, where the format carries one; compared as [`Expected::ReportData`] is.
     Nonce(&'a [u8]),

@@ -109,6 +109,32 @@ fn a_blackwells_firmware_stands_in_its_tcb_info() {
 }
 
 #[test]
+fn a_rubins_opaque_data_has_a_header() {
+    let rubin = Gpu::rubin();
+    let verification = rubin.accepted();
+    assert_eq!(verification.raw["driver_version"], "590.12");
+    let claims = verification.claims.unwrap();
+    assert_eq!((claims.product.as_deref(), claims.debug), (Some("GR100"), Some(false)));
+    assert_eq!(claims.launch.measurement.unwrap().0, FIRMWARE);
+    let mut other = rubin.clone();
+    other.opaque[2].1 = vec![0xf2; 48];
+    other.refused(Cause::CertificateExtension);
+    for (at, value) in [(6, 1), (8, 1), (8, 3)] {
+        let mut other = rubin.clone();
+        other.opaque_head[at] = value;
+        other.refused(Cause::FormatVersion);
+    }
+    for length in 1..12 {
+        let mut other = rubin.clone();
+        (other.opaque_head.truncate(length), other.opaque.clear());
+        other.refused(Cause::FormatMalformed);
+    }
+    let mut twice = rubin;
+    twice.opaque.push((3, Vec::new()));
+    twice.refused(Cause::FormatMalformed);
+}
+
+#[test]
 fn a_switch_is_no_gpu() {
     let switch = Gpu::switch();
     let refused = switch.refused(Cause::CertificateKind);
@@ -144,6 +170,14 @@ fn the_nonce_of_the_request_is_what_binds() {
     assert!(gpu.refused(Cause::BindingNonce).authentic);
     gpu.expected = Expected::ReportData(&OTHER);
     gpu.refused(Cause::BindingReportData);
+    // Shorter bytes are followed by zeros, as in other fields of fixed width.
+    gpu.expected = Expected::Nonce(&[4; 31]);
+    gpu.refused(Cause::BindingNonce);
+    gpu.expected = Expected::Nonce(&[4; 33]);
+    gpu.refused(Cause::BindingNonce);
+    gpu.nonce[31] = 0;
+    gpu.expected = Expected::Nonce(&[4; 31]);
+    gpu.accepted();
 }
 
 #[test]

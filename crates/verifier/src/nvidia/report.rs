@@ -37,6 +37,11 @@ pub(super) struct Report<'a> {
     pub(super) signature: &'a [u8],
 }
 
+/// What opaque data begins with since Rubin: `NVDAOD`, a profile, a version and two bytes that are kept free.
+const OPAQUE_HEAD: &[u8] = b"NVDAOD";
+/// The profile and the major version of such data that are read.
+const OPAQUE_FORM: (u16, u8) = (0, 2);
+
 /// Why bytes are no report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoReport {
@@ -48,6 +53,8 @@ pub(super) enum NoReport {
     Measurements,
     /// Opaque data that does not parse, or stands twice.
     Opaque,
+    /// Opaque data of another profile and major version.
+    OpaqueVersion(u16, u8),
     /// Fewer or more bytes than its lengths say.
     Length,
 }
@@ -73,7 +80,7 @@ impl<'a> Report<'a> {
         reader.take(32).ok_or(NoReport::Length)?; // the device's nonce
         let length = reader.u16_le().ok_or(NoReport::Length)?;
         let opaque = reader.take(usize::from(length)).ok_or(NoReport::Length)?;
-        let opaque = fields(opaque).ok_or(NoReport::Opaque)?;
+        let opaque = fields(opaque)?;
         let signature = reader.take(SIGNATURE).and_then(|signature| reader.end(signature)).ok_or(NoReport::Length)?;
         let signed = bytes.get(..bytes.len() - SIGNATURE).ok_or(NoReport::Length)?;
         Ok(Self { nonce, measurements, opaque, signed, signature })
@@ -113,13 +120,29 @@ fn measurements(record: &[u8], blocks: u8) -> Option<BTreeMap<u8, Measurement<'_
     reader.end(out)
 }
 
-/// Type, length and value, one after another.
-fn fields(opaque: &[u8]) -> Option<BTreeMap<u16, &[u8]>> {
+/// Type, length and value, one after another; behind a header each type is followed by its value's type.
+fn fields(opaque: &[u8]) -> Result<BTreeMap<u16, &[u8]>, NoReport> {
+    let Some(headed) = opaque.strip_prefix(OPAQUE_HEAD) else {
+        return values(opaque, false).ok_or(NoReport::Opaque);
+    };
+    let mut reader = Reader::new(headed);
+    let profile = reader.u16_le().ok_or(NoReport::Opaque)?;
+    let [major, _minor, _, _] = reader.array().ok_or(NoReport::Opaque)?;
+    if (profile, major) != OPAQUE_FORM {
+        return Err(NoReport::OpaqueVersion(profile, major));
+    }
+    values(reader.rest(), true).ok_or(NoReport::Opaque)
+}
+
+fn values(opaque: &[u8], typed: bool) -> Option<BTreeMap<u16, &[u8]>> {
     let mut rest = opaque;
     let mut out = BTreeMap::new();
     while !rest.is_empty() {
         let mut reader = Reader::new(rest);
         let kind = reader.u16_le()?;
+        if typed {
+            reader.u16_le()?;
+        }
         let length = reader.u16_le()?;
         let value = reader.take(usize::from(length))?;
         if out.insert(kind, value).is_some() {
