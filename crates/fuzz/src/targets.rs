@@ -70,7 +70,7 @@ targets! {
     "seal-envelope" bodies::envelope, || seeds::members("seal/testdata/envelope.json", "envelope");
     "seal-hpke" bodies::sealed, seeds::sealed;
     "store-changes" bodies::changes, seeds::changes;
-    "verifier-azure" burgrave_verifier::azure::fuzz_decode, || seeds::evidence("az-vtpm", &["hcl-report-snp.bin", "hcl-report-tdx.bin"]);
+    "verifier-azure" burgrave_verifier::azure::fuzz_decode, || seeds::evidence("az-vtpm", &["hcl-report-snp.bin", "hcl-report-tdx.bin", "var-data.bin"]);
     "verifier-cca" burgrave_verifier::cca::fuzz_decode, || seeds::evidence("cca", &["token.cbor", "trust-anchor.json"]);
     "verifier-dcap" burgrave_verifier::dcap::fuzz_decode, seeds::dcap;
     "verifier-endorsement" bodies::endorsement, seeds::endorsements;

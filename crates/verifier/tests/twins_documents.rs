@@ -169,9 +169,10 @@ fn a_gpus_report_is_refused_altered_cut_lengthened_early_and_elsewhere() {
 type Decoder = fn(&[u8]) -> usize;
 
 /// The decoders with the packaged files that each of them reads as exactly one thing.
-const DECODERS: [(Decoder, &str); 5] = [
+const DECODERS: [(Decoder, &str); 6] = [
     (nitro::fuzz_decode, "nitro/prod-2025-public-key/document.cose"),
     (azure::fuzz_decode, "az-vtpm/az-cvm-vtpm/hcl-report-tdx.bin"),
+    (azure::fuzz_decode, "az-vtpm/az-cvm-vtpm/var-data.bin"),
     (cca::fuzz_decode, "cca/token-02/token.cbor"),
     (cca::fuzz_decode, "cca/token-02/trust-anchor.json"),
     (nvidia::fuzz_decode, "nvidia-gpu/hopper-sample/report.bin"),

@@ -169,6 +169,7 @@ mod tests {
             ("nitro/prod-2025-public-key", Tee::Nitro, "2025-01-06T16:07:06Z"),
             ("cca/token-02", Tee::Cca, "2026-03-01T00:00:00Z"),
             ("tpm/swtpm-rsa", Tee::Tpm, "2026-12-01T00:00:00Z"),
+            ("az-vtpm/neg-snp-parts-of-several-machines", Tee::AzVtpm, "2024-03-01T00:00:00Z"),
         ] {
             let (release, claims) = from_evidence(folder, tee, at);
             assert_eq!((release.state, release.reference.tee), (ReleaseState::Provisional, tee), "{folder}");
