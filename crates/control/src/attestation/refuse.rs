@@ -321,3 +321,25 @@ pub(super) fn audited(checks: &[Check]) -> Vec<AuditedCheck> {
     };
     checks.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_check_found_is_cut_before_it_can_keep_a_refusal_off_the_record() {
+        let check = Check {
+            name: "log.format",
+            passed: false,
+            fatal: true,
+            cause: Cause::FormatMalformed,
+            expected: "a log".into(),
+            found: "é".repeat(LONGEST_TEXT).into(),
+            reference: "",
+        };
+        let [cut] = audited(&[check]).try_into().unwrap();
+        let found = cut.found.unwrap();
+        assert!(found.len() <= LONGEST_TEXT + '…'.len_utf8() && found.ends_with("é…"), "{}", found.len());
+        assert_eq!(cut.expected.as_deref(), Some("a log"));
+    }
+}

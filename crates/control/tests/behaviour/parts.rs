@@ -35,7 +35,11 @@ async fn parts_that_are_asked_for_are_verified_and_told_of() {
     let node = node().await;
     with_gpu(&node, serde_json::json!([])).await;
     let mut agent = machine(&[[1, 2], [3, 4]]);
+    let mut events = node.control.events(&root()).await.unwrap();
     let attested = agent.attest(&node).await.unwrap();
+    let told = std::iter::from_fn(|| events.try_recv().ok()).find(|event| event.kind == "instance.attested").unwrap();
+    assert!(told.detail.starts_with("payments/api@v1, with nvidia-gpu "), "{}", told.detail);
+    assert_eq!(told.detail.matches("nvidia-gpu").count(), 2, "{}", told.detail);
     let shown = node.control.instance(&root(), agent.id()).await.unwrap();
     assert_eq!(shown.parts.iter().map(|part| part.tee).collect::<Vec<_>>(), [Tee::NvidiaGpu; 2]);
     assert_eq!(shown.parts[0].launch.measurement, Some(hex(&FIRMWARE)));
