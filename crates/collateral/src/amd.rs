@@ -201,7 +201,7 @@ impl Amd {
         if self.authorities.get(&name).is_some_and(|held| held.certificate.der() == certificate.der()) {
             return Taken::Known(subject);
         }
-        let mut named = roots.anchors().iter().filter(|root| certificate.is_issued_by_name_of(root));
+        let mut named = roots.amd_anchors().filter(|root| certificate.is_issued_by_name_of(root));
         let full = self.authorities.len() >= MOST_AUTHORITIES && !self.authorities.contains_key(&name);
         if full
             || certificate.is_issued_by_name_of(certificate)
@@ -221,7 +221,7 @@ impl Amd {
 
     /// Whether a root of AMD's signed a list, which names it as its issuer.
     pub(crate) fn signed_by_root(list: &CrlPiece, roots: &Roots) -> bool {
-        let mut named = roots.anchors().iter().filter(|root| list.parsed.is_issued_by_name_of(root));
+        let mut named = roots.amd_anchors().filter(|root| list.parsed.is_issued_by_name_of(root));
         named.any(|root| list.parsed.is_pss_signed_by(root))
     }
 

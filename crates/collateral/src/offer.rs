@@ -232,9 +232,8 @@ impl Offer<'_> {
             }
             Ok(Taken::Known(subject)) => self.know(subject, state),
             Ok(Taken::Other) => {
-                let anchors = self.store.roots.anchors();
-                if !anchors.iter().any(|root| root.der() == certificate.der())
-                    && certificate.subject() != certificate.issuer()
+                let mut anchors = self.store.roots.amd_anchors();
+                if !anchors.any(|root| root.der() == certificate.der()) && certificate.subject() != certificate.issuer()
                 {
                     self.refuse(certificate.subject(), "no root that is trusted signed it".to_owned());
                 }

@@ -232,7 +232,7 @@ fn roots(files: &[impl AsRef<Path>]) -> Result<Roots> {
                 .with_context(|| format!("`attestation.tpm_roots`: `{}` cannot be read", path.display()))?,
         );
     }
-    Roots::vendor().with(read.iter().map(Vec::as_slice)).map_err(|cause| {
+    Roots::vendor().with_tpm_makers(read.iter().map(Vec::as_slice)).map_err(|cause| {
         anyhow::anyhow!("`attestation.tpm_roots`: a file does not hold certificates ({})", cause.as_str())
     })
 }

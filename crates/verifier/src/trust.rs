@@ -14,35 +14,27 @@ use crate::tpm::{AkProof, KnownTpms};
 use crate::x509::{Certificate, Crl};
 use crate::{Cause, cca, dcap};
 
-/// AMD's root keys (ARK) and the intermediates (ASK) beneath them; origin, licence and fingerprints in `roots/README.md`.
-const AMD_ROOTS: [&[u8]; 3] = [
-    include_bytes!("../roots/milan-ark.der"),
-    include_bytes!("../roots/genoa-ark.der"),
-    include_bytes!("../roots/turin-ark.der"),
+/// The roots: each anchors its vendor's evidence and nothing else. Origin, licence and fingerprints in `roots/README.md`.
+const VENDOR_ROOTS: [(Vendor, &[u8]); 6] = [
+    (Vendor::Amd, include_bytes!("../roots/milan-ark.der")),
+    (Vendor::Amd, include_bytes!("../roots/genoa-ark.der")),
+    (Vendor::Amd, include_bytes!("../roots/turin-ark.der")),
+    (Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der")),
+    (Vendor::Intel, include_bytes!("../roots/intel-sgx-root-ca.der")),
+    (Vendor::Nvidia, include_bytes!("../roots/nvidia-device-identity.der")),
 ];
+
+/// AMD's intermediates (ASK), one beneath each of its roots.
 const AMD_INTERMEDIATES: [&[u8]; 3] = [
     include_bytes!("../roots/milan-ask.der"),
     include_bytes!("../roots/genoa-ask.der"),
     include_bytes!("../roots/turin-ask.der"),
 ];
 
-/// The roots that anchor one vendor's evidence and nothing else.
-const VENDOR_ROOTS: [(Vendor, &[u8]); 3] = [
-    (Vendor::Aws, include_bytes!("../roots/aws-nitro-g1.der")),
-    (Vendor::Intel, include_bytes!("../roots/intel-sgx-root-ca.der")),
-    (Vendor::Nvidia, include_bytes!("../roots/nvidia-device-identity.der")),
-];
-
 static VENDOR: LazyLock<Roots> = LazyLock::new(|| Roots {
-    anchors: Arc::new(AMD_ROOTS.iter().filter_map(|der| Certificate::from_der(der)).collect()),
-    intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
     of_vendors: VENDOR_ROOTS.iter().filter_map(|(vendor, der)| Some((*vendor, Certificate::from_der(der)?))).collect(),
-    cca_anchors: Vec::new(),
-    known_paths: Arc::default(),
-    known_platforms: Arc::default(),
-    known_tpms: Arc::default(),
-    known_chains: Arc::default(),
-    known_lists: Arc::default(),
+    intermediates: AMD_INTERMEDIATES.iter().filter_map(|der| Certificate::from_der(der)).collect(),
+    ..Roots::none()
 });
 
 /// What a block of PEM begins with, before its label.
@@ -57,6 +49,8 @@ const MOST: usize = 64;
 /// A vendor whose pinned roots anchor its own evidence alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Vendor {
+    /// AMD: SEV-SNP.
+    Amd,
     /// Amazon Web Services: Nitro Enclaves.
     Aws,
     /// Intel: TDX and SGX.
@@ -68,9 +62,12 @@ pub(crate) enum Vendor {
 /// The trust anchors. Nothing in evidence or endorsements ever becomes one.
 #[derive(Clone, Debug)]
 pub struct Roots {
-    anchors: Arc<Vec<Certificate>>,
-    intermediates: Vec<Certificate>,
+    /// For every TEE's evidence: a caller brought them instead of the vendors'.
+    anchors: Vec<Certificate>,
     of_vendors: Vec<(Vendor, Certificate)>,
+    /// For TPMs: `anchors`, and the makers' of TPMs.
+    tpm_anchors: Arc<Vec<Certificate>>,
+    intermediates: Vec<Certificate>,
     cca_anchors: Vec<cca::Anchor>,
     known_paths: Arc<KnownPaths>,
     known_platforms: Arc<KnownPlatforms>,
@@ -81,12 +78,14 @@ pub struct Roots {
 
 impl Roots {
     /// The vendors' roots that are pinned in this crate: AMD's for Milan, Genoa and Turin, that of AWS Nitro Enclaves, that
-    /// of Intel SGX and TDX, and that of NVIDIA's devices. TPM makers' roots are the domain's to configure ([`Roots::with`]).
+    /// of Intel SGX and TDX, and that of NVIDIA's devices. TPM makers' roots are the domain's to configure
+    /// ([`Roots::with_tpm_makers`]), as are the keys of Arm CCA platforms ([`Roots::with_cca_anchors`]).
     pub fn vendor() -> Self {
         VENDOR.clone()
     }
 
-    /// These roots and no others (a test PKI, or a domain that trusts one maker alone).
+    /// These roots and no others, for evidence of every TEE (a test PKI, or one verification for which a person names the
+    /// vendor's root). Never for what a node trusts: any certificate beneath a maker of TPMs would make Nitro documents.
     ///
     /// # Errors
     /// [`Cause::FormatMalformed`] where a file is not one that [`Roots::with`] takes, or there is none at all.
@@ -101,9 +100,10 @@ impl Roots {
     /// No root at all: nothing is authentic.
     pub(crate) fn none() -> Self {
         Self {
-            anchors: Arc::default(),
-            intermediates: Vec::new(),
+            anchors: Vec::new(),
             of_vendors: Vec::new(),
+            tpm_anchors: Arc::default(),
+            intermediates: Vec::new(),
             cca_anchors: Vec::new(),
             known_paths: Arc::default(),
             known_platforms: Arc::default(),
@@ -126,7 +126,7 @@ impl Roots {
         }
     }
 
-    /// These roots beside the ones there are.
+    /// These roots beside the ones there are, for evidence of every TEE, as [`Roots::only`].
     ///
     /// # Errors
     /// [`Cause::FormatMalformed`] where a file is neither a certificate (DER or PEM) nor a list of trust anchors for Arm CCA
@@ -136,34 +136,67 @@ impl Roots {
         I: IntoIterator<Item: AsRef<[u8]>>,
     {
         for file in files {
-            match Endorsement::read(file.as_ref()) {
-                Endorsement::Certificates(certificates) => Arc::make_mut(&mut self.anchors).extend(certificates),
-                Endorsement::Crl(_) => return Err(Cause::FormatMalformed),
-                Endorsement::Other => {
-                    self.cca_anchors.extend(cca::Anchor::read_all(file.as_ref()).ok_or(Cause::FormatMalformed)?);
+            let file = file.as_ref();
+            self = match Endorsement::read(file) {
+                Endorsement::Certificates(certificates) => {
+                    self.anchors.extend(certificates);
+                    self.with_tpm_makers([file])?
                 }
-            }
+                Endorsement::Crl(_) | Endorsement::Other => self.with_cca_anchors([file])?,
+            };
         }
         Ok(self)
     }
 
-    /// The anchors, but for those that the pinned set holds for one vendor's evidence alone.
-    pub fn anchors(&self) -> &[Certificate] {
-        &self.anchors
+    /// Certificates of makers of TPMs beside the roots there are, for evidence of TPMs and of nothing else: they sign keys that
+    /// sign whatever they are given, which another TEE's evidence could be.
+    ///
+    /// # Errors
+    /// [`Cause::FormatMalformed`] where a file holds no certificates (DER or PEM).
+    pub fn with_tpm_makers<I>(mut self, files: I) -> Result<Self, Cause>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        for file in files {
+            let Endorsement::Certificates(certificates) = Endorsement::read(file.as_ref()) else {
+                return Err(Cause::FormatMalformed);
+            };
+            Arc::make_mut(&mut self.tpm_anchors).extend(certificates);
+        }
+        Ok(self)
     }
 
-    /// As [`Roots::anchors`]: what is remembered of a path holds on to those that it was found under.
-    pub(crate) fn shared_anchors(&self) -> &Arc<Vec<Certificate>> {
-        &self.anchors
+    /// The keys of Arm CCA platforms beside the roots there are: JSON arrays of `implementation-id`, `instance-id` and `pkey`, a JWK.
+    ///
+    /// # Errors
+    /// [`Cause::FormatMalformed`] where a file is something else.
+    pub fn with_cca_anchors<I>(mut self, files: I) -> Result<Self, Cause>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        for file in files {
+            self.cca_anchors.extend(cca::Anchor::read_all(file.as_ref()).ok_or(Cause::FormatMalformed)?);
+        }
+        Ok(self)
     }
 
-    /// The anchors for evidence of `vendor`: its pinned ones, and all that a caller brought.
+    /// The anchors for certificates of TPMs. What is remembered of a path holds on to those that it was found under.
+    pub(crate) fn tpm_anchors(&self) -> &Arc<Vec<Certificate>> {
+        &self.tpm_anchors
+    }
+
+    /// The anchors for evidence of `vendor`: its pinned ones, and those that a caller brought for every TEE.
     pub(crate) fn anchors_of(&self, vendor: Vendor) -> impl Iterator<Item = &Certificate> {
         let pinned = self.of_vendors.iter().filter(move |(of, _)| *of == vendor).map(|(_, anchor)| anchor);
         self.anchors.iter().chain(pinned)
     }
 
-    /// The anchors for evidence of NVIDIA's GPUs: the pinned one, and all that a caller brought.
+    /// The anchors for evidence of SEV-SNP: the pinned ones, and those that a caller brought for every TEE.
+    pub fn amd_anchors(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors_of(Vendor::Amd)
+    }
+
+    /// The anchors for evidence of NVIDIA's GPUs, likewise.
     pub fn gpu_anchors(&self) -> impl Iterator<Item = &Certificate> {
         self.anchors_of(Vendor::Nvidia)
     }
@@ -353,7 +386,7 @@ mod tests {
     #[test]
     fn the_pinned_roots_are_the_ones_whose_fingerprints_are_known() {
         let roots = Roots::vendor();
-        let found: Vec<_> = roots.anchors().iter().chain(roots.intermediates()).map(fingerprint).collect();
+        let found: Vec<_> = roots.amd_anchors().chain(roots.intermediates()).map(fingerprint).collect();
         assert_eq!(
             found,
             [
@@ -397,8 +430,8 @@ mod tests {
     #[test]
     fn every_pinned_root_and_intermediate_is_signed_by_its_root() {
         let roots = Roots::vendor();
-        for certificate in roots.anchors().iter().chain(roots.intermediates()) {
-            let root = roots.anchors().iter().find(|root| certificate.is_issued_by_name_of(root)).unwrap();
+        for certificate in roots.amd_anchors().chain(roots.intermediates()) {
+            let root = roots.amd_anchors().find(|root| certificate.is_issued_by_name_of(root)).unwrap();
             assert!(certificate.is_pss_signed_by(root), "{}", certificate.subject());
         }
     }

@@ -84,7 +84,7 @@ fn a_known_gpu_counts_only_under_its_root_and_while_it_is_valid() {
     }
     let (folder, rows) = packaged();
     let other = rows.iter().find(|row| row.id == "tpm/swtpm-ecc").unwrap().case(&folder);
-    let elsewhere = Case { roots: Roots::only(other.roots.anchors().iter().map(|root| root.der())).unwrap(), ..case };
+    let elsewhere = Case { roots: Roots::only(other.roots.gpu_anchors().map(|root| root.der())).unwrap(), ..case };
     for _ in 0..2 {
         assert_eq!(judged(&elsewhere).cause, Some(Cause::ChainUntrusted));
     }

@@ -232,7 +232,7 @@ impl Chain {
     /// Whether the ARK is one of the roots, and the ASK among the certificates that are looked through for one.
     fn is_at_hand(&self, input: &Input<'_>, given: Given<'_>) -> bool {
         let found = |certificate: &Certificate| certificate.der() == self.ask.der();
-        input.roots.anchors().iter().any(|root| root.der() == self.ark.der()) && candidates(input, given).any(found)
+        input.roots.amd_anchors().any(|root| root.der() == self.ark.der()) && candidates(input, given).any(found)
     }
 }
 
@@ -247,7 +247,7 @@ fn find_chain(input: &Input<'_>, leaf: &Certificate, given: Given<'_>) -> Result
     let mut failure =
         (Cause::ChainUntrusted, format!("no certificate of `{}` that a pinned root signed", leaf.issuer()));
     for ask in named {
-        let mut roots = input.roots.anchors().iter().filter(|root| ask.is_issued_by_name_of(root)).take(CANDIDATES);
+        let mut roots = input.roots.amd_anchors().filter(|root| ask.is_issued_by_name_of(root)).take(CANDIDATES);
         let Some(ark) = roots.find(|ark| ask.is_pss_signed_by(ark)) else { continue };
         if leaf.is_pss_signed_by(ask) {
             return Ok(Chain::new(leaf, ask, ark));

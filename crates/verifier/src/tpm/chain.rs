@@ -121,7 +121,7 @@ impl Outcome {
 
 /// The end of the shortest-lived certificate on the path.
 fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> Result<Timestamp, Error> {
-    let roots: Vec<_> = input.roots.anchors().iter().filter(|root| root.is_valid_at(input.at)).collect();
+    let roots: Vec<_> = input.roots.tpm_anchors().iter().filter(|root| root.is_valid_at(input.at)).collect();
     let anchors_der: Vec<_> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
     let anchors: Vec<_> = anchors_der.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
     let others: Vec<_> = known.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();

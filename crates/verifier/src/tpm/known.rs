@@ -114,7 +114,7 @@ impl CertifiedKeys {
         if !holds(&ak) || !holds(&ek) || !is_any_certified {
             return None;
         }
-        let anchors = Arc::clone(input.roots.shared_anchors());
+        let anchors = Arc::clone(input.roots.tpm_anchors());
         let certificates = known.certificates.iter().chain(anchors.iter()).map(Certificate::validity);
         let lists = known.crls.iter().map(|list| {
             let (from, next) = list.validity();
@@ -137,7 +137,7 @@ impl CertifiedKeys {
     }
 
     fn is_under(&self, roots: &Roots) -> bool {
-        let anchors = roots.shared_anchors();
+        let anchors = roots.tpm_anchors();
         let same = || self.anchors.iter().map(Certificate::der).eq(anchors.iter().map(Certificate::der));
         Arc::ptr_eq(&self.anchors, anchors) || same()
     }
