@@ -179,6 +179,17 @@ fn changes_are_made(here: &Path) {
     let shown = exits(0, burgrave(here).args(strict));
     assert!(!shown.contains("debugging") && !shown.contains("0a0b") && !shown.contains("(any)"), "{shown}");
     exits(2, burgrave(here).args(["enclave", "update", "payments/lax", "--tcb-floor", "milan.snp=24"]));
+    let measurement = "aa".repeat(48);
+    let cloud = ["enclave", "create", "payments/td", "--tee", "tdx", "--measurement", &measurement];
+    let taken = ["--allow-td", "sept-ve", "--allow-service-td", "--boot-log", "--unexplained", "rtmr2,rtmr3"];
+    let shown = exits(0, burgrave(here).args(cloud).args(taken));
+    for expected in ["sept-ve", "taken: it can read or move the TD", "rtmr2, rtmr3"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    let strict = ["--refuse-td", "sept-ve", "--allow-service-td=false", "--unexplained", "default"];
+    let shown = exits(0, burgrave(here).args(["enclave", "update", "payments/td"]).args(strict));
+    assert!(!shown.contains("sept-ve") && !shown.contains("service TD") && !shown.contains("rtmr2"), "{shown}");
+    exits(2, burgrave(here).args(["enclave", "update", "payments/td", "--pcrs", "0,7"]));
     let ending = ["enclave", "release", "state", "payments/api", "v2", "deprecated", "--until", "2d"];
     assert!(exits(0, burgrave(here).args(ending)).contains("ends 2"));
 
