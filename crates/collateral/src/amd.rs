@@ -222,7 +222,7 @@ impl Amd {
     /// Whether a root of AMD's signed a list, which names it as its issuer.
     pub(crate) fn signed_by_root(list: &CrlPiece, roots: &Roots) -> bool {
         let mut named = roots.amd_anchors().filter(|root| list.parsed.is_issued_by_name_of(root));
-        named.any(|root| list.parsed.is_pss_signed_by(root))
+        list.parsed.is_whole() && named.any(|root| list.parsed.is_pss_signed_by(root))
     }
 
     /// Certificates of that name.

@@ -56,7 +56,8 @@ impl Nvidia {
     /// Whether a root or an authority that is held signed a list, which names it as its issuer.
     pub(crate) fn vouches_for(&self, list: &CrlPiece, roots: &Roots) -> bool {
         let mut issuers = roots.gpu_anchors().chain(self.authorities.values());
-        issuers.any(|issuer| list.parsed.is_issued_by_name_of(issuer) && list.parsed.is_ecdsa_signed_by(issuer))
+        list.parsed.is_whole()
+            && issuers.any(|issuer| list.parsed.is_issued_by_name_of(issuer) && list.parsed.is_ecdsa_signed_by(issuer))
     }
 
     /// Notes where lists are published. Says whether anything is new.
@@ -112,8 +113,7 @@ impl GpuChain {
 
     /// Reads it.
     pub(crate) fn read(part: &EvidencePart) -> Self {
-        let Some(Endorsement::Certificates(certificates)) = part.item(CHAIN).map(Endorsement::read)
-        else {
+        let Some(Endorsement::Certificates(certificates)) = part.item(CHAIN).map(Endorsement::read) else {
             return Self::default();
         };
         let list = |certificate: &Certificate| {

@@ -179,6 +179,13 @@ fn a_list_below_the_floor_is_refused_and_left_out_of_evidence() {
     let fresh = Ear::default().store(snp.roots.clone(), Floors::default());
     assert_eq!(judge_under(&fresh, &part, &snp.roots, &strict(), at()).verdict, Verdict::Accept);
     assert_eq!(store.supply(&part, at()).left_out.len(), 1);
+    // Whatever it is called: the verifier goes by what it is.
+    for name in ["quote.msg", "quote.bin", "pcrs.json", "hcl-report.bin", "collateral.json"] {
+        let mut renamed = part.clone();
+        let old = renamed.items.remove("crl.der").unwrap();
+        renamed.items.insert(name.to_owned(), old);
+        assert_eq!(store.supply(&renamed, at()).left_out.len(), 1, "{name}");
+    }
     let refused = judge_under(&store, &part, &snp.roots, &strict(), at());
     assert_eq!(refused.cause, Some(Cause::CollateralValidity), "an old list does not count as one");
 }

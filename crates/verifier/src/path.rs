@@ -13,6 +13,7 @@ use burgrave_types::Timestamp;
 use x509_cert::ext::pkix::KeyUsages;
 
 use crate::check::Stop;
+use crate::lists;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
@@ -135,38 +136,24 @@ fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut 
     // What stands alone in its part is the evidence itself.
     let alone = input.part.items.len() == 1;
     let beside = if alone { Vec::new() } else { Endorsements::lists_beside(input.part) };
-    let lists: Vec<_> = beside.iter().chain(&input.endorsements.crls).collect();
-    if lists.is_empty() {
+    let sources = [input.endorsements.crls.as_slice(), &beside];
+    if sources.iter().all(|lists| lists.is_empty()) {
         return Ok(());
     }
+    let names = lists::Rules {
+        signature: rules.revocation,
+        validity: rules.revocation,
+        revoked: rules.revocation,
+        reference: REVOCATION,
+        signed: Crl::is_ecdsa_signed_by,
+    };
     let certificates: Vec<_> = chain.iter().filter_map(|der| Certificate::from_der(der)).collect();
     for (depth, issuer) in certificates.iter().enumerate() {
-        for list in lists.iter().filter(|list| list.is_issued_by_name_of(issuer)) {
-            findings.checks.need_that(
-                (rules.revocation, Cause::CrlSignature, REVOCATION),
-                input.roots.known_lists().is_signed(list, issuer, Crl::is_ecdsa_signed_by) && list.is_whole(),
-                format_args!("a whole list, signed by `{}`", issuer.subject()),
-                "another signature, or a list of another scope",
-            )?;
-            let (from, next) = list.validity();
-            findings.checks.need(
-                (rules.revocation, Cause::CrlValidity, REVOCATION),
-                from <= input.at && next.is_some_and(|next| input.at < next),
-                format_args!("{} within thisUpdate and nextUpdate", input.at),
-                next.map_or_else(|| format!("{from}, with no next update"), |next| format!("{from} to {next}")),
-            )?;
-            // An authority's list speaks of what it issued: of its own certificate only where that is its own.
-            let issued = certificates.get(depth + usize::from(depth > 0)..).unwrap_or_default();
-            let revoked = issued.iter().find(|one| one.is_issued_by_name_of(issuer) && list.revokes(one));
-            findings.checks.need(
-                (rules.revocation, Cause::CertificateRevoked, REVOCATION),
-                revoked.is_none(),
-                format_args!("no certificate of the chain on the list of `{}`", issuer.subject()),
-                revoked.map_or_else(|| "none".to_owned(), Certificate::subject),
-            )?;
-            if let Some(next) = next {
-                findings.ends(next);
-            }
+        // An authority's list speaks of what it issued: of its own certificate only where that is its own.
+        let below = certificates.get(depth + usize::from(depth > 0)..).unwrap_or_default();
+        for list in lists::of_issuer(sources, issuer) {
+            let issued = below.iter().filter(|one| one.is_issued_by_name_of(issuer));
+            lists::ask(list, issuer, issued, &names, input, findings)?;
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, CrlNumber, KeyUsage, KeyUsages, SubjectAltName};
 use x509_cert::time::Time;
@@ -22,6 +23,8 @@ use x509_cert::time::Time;
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 /// `tcg-at-tpmManufacturer`.
 const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
+/// `id-ce-issuingDistributionPoint` (RFC 5280, section 5.2.5).
+const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 /// `id-ecPublicKey` (RFC 5480, section 2.1.1).
 pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `secp384r1` (RFC 5480, section 2.1.1.1).
@@ -225,10 +228,22 @@ impl Crl {
         revoked.iter().any(|entry| entry.serial_number.as_bytes() == certificate.serial())
     }
 
-    /// Whether it is a whole list: a critical extension (a delta, a partial scope) would make it something else.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether it lists all that its issuer revoked: no delta, not some kinds of certificates or reasons alone, nothing of other
+    /// issuers. A list that only says where it is published is whole (RFC 5280, section 5.2.5), though the extension that says
+    /// so is critical, which any other must not be.
+    pub fn is_whole(&self) -> bool {
         let extensions = self.parsed.tbs_cert_list.crl_extensions.as_deref().unwrap_or(&[]);
-        !extensions.iter().any(|extension| extension.critical)
+        extensions.iter().all(|extension| match extension.extn_id {
+            ISSUING_DISTRIBUTION_POINT => IssuingDistributionPoint::from_der(extension.extn_value.as_bytes())
+                .is_ok_and(|point| {
+                    !point.only_contains_user_certs
+                        && !point.only_contains_ca_certs
+                        && !point.only_contains_attribute_certs
+                        && !point.indirect_crl
+                        && point.only_some_reasons.is_none()
+                }),
+            _ => !extension.critical,
+        })
     }
 
     /// The issuer's distinguished name, for people.

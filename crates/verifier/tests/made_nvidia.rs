@@ -15,7 +15,9 @@ use burgrave_types::Tee;
 use burgrave_verifier::{
     Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
 };
-use rcgen::{BasicConstraints, IsCa, PublicKeyData, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, IsCa, PublicKeyData, date_time_ymd,
+};
 
 #[test]
 fn a_gpu_is_accepted_and_its_measurements_are_registers() {
@@ -126,7 +128,8 @@ fn a_rubins_opaque_data_has_a_header() {
     }
     for length in 1..12 {
         let mut other = rubin.clone();
-        (other.opaque_head.truncate(length), other.opaque.clear());
+        other.opaque_head.truncate(length);
+        other.opaque.clear();
         other.refused(Cause::FormatMalformed);
     }
     let mut twice = rubin;
@@ -259,4 +262,22 @@ fn a_list_that_is_known_is_asked_as_a_new_one_is() {
     // A newer one that revokes the leaf is another list, and both are asked.
     assert!(endorsements.add(list(2, 2027, &[LEAF_SERIAL]).signed_by(&*gpu.chip).unwrap().der()));
     assert_eq!(cause(&endorsements, "2026-03-01T00:00:00Z"), Some(Cause::CertificateRevoked));
+}
+
+#[test]
+fn a_list_that_says_where_it_is_published_is_whole_and_one_of_a_part_is_not() {
+    let mut gpu = Gpu::new();
+    let uris = vec!["http://crl.example.com/1.crl".to_owned()];
+    let mut published = list(1, 2027, &[1234]);
+    let mut cause = |scope: Option<CrlScope>| {
+        let distribution_point = CrlDistributionPoint { uris: uris.clone() };
+        published.issuing_distribution_point = Some(CrlIssuingDistributionPoint { distribution_point, scope });
+        gpu.endorsements = Endorsements::default();
+        assert!(gpu.endorsements.add(published.signed_by(&*gpu.chip).unwrap().der()));
+        gpu.verify().cause
+    };
+    assert_eq!(cause(None), None);
+    for scope in [CrlScope::UserCertsOnly, CrlScope::CaCertsOnly] {
+        assert_eq!(cause(Some(scope)), Some(Cause::CrlSignature));
+    }
 }

@@ -11,12 +11,20 @@ use der::asn1::Ia5StringRef;
 use super::KDS;
 use super::report::{Family, Report, SigningKey};
 use crate::check::Stop;
+use crate::lists;
 use crate::verification::Findings;
 use crate::x509::{Certificate, Crl, EC_PUBLIC_KEY, SECP384R1};
 use crate::{Cause, Endorsement, Endorsements, Input, Text};
 
 const CHAIN: &str = "AMD 57230, certificate chain; RFC 5280, section 6.1";
 const CRL: &str = "AMD 57230, certificate revocation list; RFC 5280, section 6.3";
+const LISTS: lists::Rules = lists::Rules {
+    signature: "snp.crl.signature",
+    validity: "snp.crl.validity",
+    revoked: "snp.crl.revoked",
+    reference: CRL,
+    signed: Crl::is_pss_signed_by,
+};
 /// More certificates of one name than this are not tried.
 const CANDIDATES: usize = 8;
 
@@ -263,8 +271,7 @@ fn revocation(
     Chain { ask, ark, .. }: &Chain,
     findings: &mut Findings,
 ) -> Result<(), Stop> {
-    let lists = given.into_iter().flat_map(|given| &given.crls);
-    let lists: Vec<&Crl> = lists.filter(|crl| crl.is_issued_by_name_of(ark)).take(CANDIDATES).collect();
+    let lists = lists::of_issuer(given.map(|given| given.crls.as_slice()), ark);
     if input.profile.snp.require_crl {
         findings.checks.need(
             ("snp.crl.present", Cause::CollateralValidity, "profile, snp.require_crl"),
@@ -273,31 +280,9 @@ fn revocation(
             "none",
         )?;
     }
-    for crl in lists {
-        findings.checks.need_that(
-            ("snp.crl.signature", Cause::CrlSignature, CRL),
-            input.roots.known_lists().is_signed(crl, ark, Crl::is_pss_signed_by) && crl.is_whole(),
-            format_args!("a whole list, signed by `{}`", ark.subject()),
-            "another signature, or a list of another scope",
-        )?;
-        let (from, next) = crl.validity();
-        findings.checks.need(
-            ("snp.crl.validity", Cause::CrlValidity, CRL),
-            from <= input.at && next.is_some_and(|next| input.at < next),
-            format_args!("{} within thisUpdate and nextUpdate", input.at),
-            next.map_or_else(|| format!("{from}, with no next update"), |next| format!("{from} to {next}")),
-        )?;
+    for list in lists {
         // The list is the root's and speaks of what the root issued: the ASK, and itself.
-        let revoked = [ask, ark].into_iter().find(|certificate| crl.revokes(certificate));
-        findings.checks.need(
-            ("snp.crl.revoked", Cause::CertificateRevoked, CRL),
-            revoked.is_none(),
-            "neither ASK nor ARK on the root's list",
-            revoked.map_or_else(|| "neither".to_owned(), Certificate::subject),
-        )?;
-        if let Some(next) = next {
-            findings.ends(next);
-        }
+        lists::ask(list, ark, [ask, ark], &LISTS, input, findings)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use x509_cert::ext::pkix::KeyUsages;
 
 use super::Public;
 use crate::check::Stop;
+use crate::lists;
 use crate::verification::Findings;
 use crate::x509::Certificate;
 use crate::{Cause, Endorsements, Input, Text};
@@ -127,8 +128,9 @@ fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> R
     let others: Vec<_> = known.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
     let leaf_der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&leaf_der)?;
-    let lists =
-        known.crls.iter().map(|crl| BorrowedCertRevocationList::from_der(crl.der()).map(CertRevocationList::from));
+    // Of an issuer's lists webpki asks the first.
+    let lists = lists::newest_first(&known.crls);
+    let lists = lists.iter().map(|crl| BorrowedCertRevocationList::from_der(crl.der()).map(CertRevocationList::from));
     let lists = lists.collect::<Result<Vec<_>, _>>()?;
     let lists: Vec<_> = lists.iter().collect();
     // A list that is at hand counts and must be current; a maker without one is not refused for it.

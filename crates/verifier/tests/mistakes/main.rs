@@ -14,6 +14,7 @@ mod common;
 mod every;
 mod intel;
 mod nitro;
+mod revocation;
 mod roots;
 mod sev;
 mod trusted_platform;
