@@ -11,7 +11,7 @@ mod liar;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use burgrave_agent::Notice;
+use burgrave_agent::{Notice, local};
 use burgrave_attester::{PartSpec, SimulatedAttester, WithParts};
 use burgrave_protocol::wire::{self, push};
 use burgrave_seal::binding::part_nonce;
@@ -110,4 +110,38 @@ async fn what_a_node_tells_is_heard_while_a_gpu_takes_its_time() {
     std::fs::remove_file(path("gate")).unwrap();
     connection.admit(InstanceId::from_bytes([5; 16]), ENCLAVE, None).await;
     within(agent.watch().wait_for(|status| status.attestations == 2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_does_not_wait_for_a_gpu_nor_leave_its_command() {
+    let liar = Liar::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    assert!(std::process::Command::new("mkfifo").arg(&pid).status().unwrap().success());
+    let more = format!(
+        r#"
+        attester = "simulated:payments-api-1.0"
+        [[part]]
+        tee = "nvidia-gpu"
+        command = ["/bin/sh", "-c", "echo $$ > {}; sleep 1000", "{{nonce}}"]
+        timeout_secs = 55
+        "#,
+        pid.display()
+    );
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let agent = tokio::spawn(local::run(liar.configuration(&more), async { drop(stopped.await) }));
+    let mut connection = liar.welcome(0).await;
+    let (stream, _) = connection.request().await;
+    connection.respond(stream, liar::challenge()).await;
+    let running = tokio::task::spawn_blocking(move || std::fs::read_to_string(pid).unwrap()).await.unwrap();
+    stop.send(()).unwrap();
+    within(agent).await.unwrap().unwrap();
+    let stat = std::path::Path::new("/proc").join(running.trim()).join("stat");
+    let is_over = || !std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    within(async {
+        while !is_over() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

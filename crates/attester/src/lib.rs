@@ -51,7 +51,7 @@ pub use gramine::GramineAttester;
 pub use log::{EventLogs, fuzz_run_time_log};
 pub use metadata::fuzz_answer as fuzz_metadata_answer;
 pub use nsm::NsmAttester;
-pub use parts::{PartError, PartSpec, Said, WithParts, fuzz_answer as fuzz_part_answer};
+pub use parts::{PartError, PartSpec, Said, StopParts, WithParts, fuzz_answer as fuzz_part_answer};
 pub use sev_guest::SevGuestAttester;
 pub use simulated::SimulatedAttester;
 pub use snp::fuzz_certificate_table;

@@ -23,11 +23,13 @@ pub use config::{ConfigError, FileConfig, Forward, LocalAddress};
 pub use forward::{accept_to, forward};
 pub use server::LocalServer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burgrave_attester::{AttesterError, WithParts};
 use burgrave_seal::SystemRandom;
 use burgrave_types::SystemClock;
+use tokio::task::JoinSet;
 
 use crate::{Agent, AgentConfig, StartError};
 
@@ -55,28 +57,58 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] where it cannot begin. Afterwards it goes on, whatever happens to the link.
 pub async fn run(config: FileConfig, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    let attester = Box::new(WithParts::new(config.attester.open()?, config.part)?);
-    let agent = AgentConfig { nodes: config.nodes, genesis: config.genesis, enclave: config.enclave, attester };
+    let attester = WithParts::new(config.attester.open()?, config.part)?;
+    let parts = attester.stop_handle();
+    let agent = AgentConfig {
+        nodes: config.nodes,
+        genesis: config.genesis,
+        enclave: config.enclave,
+        attester: Box::new(attester),
+    };
     let agent = Agent::start(agent, Arc::new(SystemClock), Arc::new(SystemRandom))?;
-    let mut tasks = tokio::task::JoinSet::new();
-    if let Some(socket) = &config.socket {
-        let server = LocalServer::bind(agent.clone(), socket, config.allow_uids)
-            .map_err(|source| RunError::Listen { address: socket.display().to_string(), source })?;
-        tasks.spawn(async move { server.serve().await });
+    let faces = Faces {
+        socket: config.socket,
+        allow_uids: config.allow_uids,
+        forward: config.forward,
+        accept_to: config.accept_to,
+    };
+    let opened = faces.open(&agent).await;
+    if opened.is_ok() {
+        stop.await;
     }
-    for rule in config.forward {
-        let listener = rule.listen.bind().await;
-        let listener = listener.map_err(|source| RunError::Listen { address: rule.listen.to_string(), source })?;
-        tasks.spawn(forward(agent.clone(), listener, rule.peer));
-    }
-    if let Some(address) = config.accept_to {
-        tasks.spawn(accept_to(agent.clone(), address));
-    }
-    tasks.spawn(report(agent.clone()));
-    stop.await;
-    tasks.abort_all();
+    parts.stop();
     agent.stop();
-    Ok(())
+    opened.map(drop)
+}
+
+/// What an agent shows of itself on its machine.
+struct Faces {
+    socket: Option<PathBuf>,
+    allow_uids: Vec<u32>,
+    forward: Vec<Forward>,
+    accept_to: Option<LocalAddress>,
+}
+
+impl Faces {
+    /// Opens them all; they are closed when the tasks are dropped.
+    async fn open(self, agent: &Agent) -> Result<JoinSet<()>, RunError> {
+        let mut tasks = JoinSet::new();
+        if let Some(socket) = &self.socket {
+            let server = LocalServer::bind(agent.clone(), socket, self.allow_uids)
+                .map_err(|source| RunError::Listen { address: socket.display().to_string(), source })?;
+            tasks.spawn(async move { server.serve().await });
+        }
+        for rule in self.forward {
+            let listener = rule.listen.bind().await;
+            let listener = listener.map_err(|source| RunError::Listen { address: rule.listen.to_string(), source })?;
+            tasks.spawn(forward(agent.clone(), listener, rule.peer));
+        }
+        if let Some(address) = self.accept_to {
+            tasks.spawn(accept_to(agent.clone(), address));
+        }
+        tasks.spawn(report(agent.clone()));
+        Ok(tasks)
+    }
 }
 
 /// Says in the log what becomes of the agent.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use burgrave_agent::local::FileConfig;
 use burgrave_agent::{Agent, AgentConfig};
 use burgrave_attester::{Attester, AttesterError, BindingData, SimulatedAttester};
 use burgrave_identity::tls::{
@@ -80,6 +81,13 @@ impl Liar {
             attester: Box::new(attester),
         };
         Agent::start(config, Arc::new(SystemClock), Arc::new(SystemRandom)).unwrap()
+    }
+
+    /// The configuration of an agent for this domain and this node, as its file says it, to which `more` is added.
+    pub(crate) fn configuration(&self, more: &str) -> FileConfig {
+        let (genesis, node) = (self.genesis.hash(), self.listener.local_addr().unwrap());
+        let text = format!("genesis = \"{genesis}\"\nenclave = \"{ENCLAVE}\"\nnodes = [\"tcp://{node}\"]\n{more}");
+        FileConfig::parse(&text).unwrap()
     }
 
     /// The agent's next connection, after HELLO; at this revision.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -44,6 +45,22 @@ impl Deadline {
     }
 }
 
+/// Ends the runs of commands before their time, e.g. since the agent ends.
+#[derive(Clone, Debug)]
+pub struct StopParts(Arc<OwnedFd>);
+
+impl StopParts {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Kills what runs, with all that it started, and lets nothing run any more.
+    pub fn stop(&self) {
+        // It fails where it was told as often as it can count.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
 impl Command {
     /// Whether the program could be run.
     pub(super) fn check(&self) -> Result<(), PartError> {
@@ -59,8 +76,8 @@ impl Command {
     /// and a process group of its own, of which nothing is left when this returns.
     ///
     /// # Errors
-    /// [`PartError`] where it does not end well by the deadline.
-    pub(super) fn run(&self, nonce: &str, deadline: Deadline) -> Result<Vec<u8>, PartError> {
+    /// [`PartError`] where it does not end well by the deadline, or is stopped.
+    pub(super) fn run(&self, nonce: &str, deadline: Deadline, stop: &StopParts) -> Result<Vec<u8>, PartError> {
         let mut child = std::process::Command::new(&self.program)
             .args(self.arguments.iter().map(|word| word.replace(NONCE, nonce)))
             .env_clear()
@@ -76,8 +93,9 @@ impl Command {
         let mut group = Group(Some(child));
         let mut printed = Stream::new(stdout, MOST_BYTES)?;
         let mut said = Stream::new(stderr, KEPT_BYTES)?;
-        match group.follow(&mut printed, &mut said, deadline.at)? {
+        match group.follow(&mut printed, &mut said, deadline.at, stop)? {
             Ended::Late => Err(PartError::Timeout { seconds: deadline.allowed.as_secs(), said: Said::new(&said.kept) }),
+            Ended::Stopped => Err(PartError::Stopped),
             Ended::TooLong => Err(PartError::TooLong { limit: MOST_BYTES }),
             Ended::With(status) if status.success() => Ok(printed.kept),
             Ended::With(status) => {
@@ -100,6 +118,7 @@ impl fmt::Display for Command {
 enum Ended {
     With(ExitStatus),
     Late,
+    Stopped,
     TooLong,
 }
 
@@ -113,26 +132,28 @@ impl Group {
         printed: &mut Stream<A>,
         said: &mut Stream<B>,
         deadline: Instant,
+        stop: &StopParts,
     ) -> Result<Ended, PartError> {
         let leader = self.0.as_ref().map(|child| pidfd_open(Pid::from_child(child), PidfdFlags::empty())).transpose();
         let leader = leader.map_err(|error| PartError::Read(error.into()))?;
         let mut status = None;
-        loop {
+        while status.is_none() || printed.source.is_some() || said.source.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Ended::Late);
             }
-            let mut waited: Vec<PollFd<'_>> = Vec::with_capacity(3);
+            let mut waited: Vec<PollFd<'_>> = Vec::with_capacity(4);
+            waited.push(PollFd::new(&stop.0, PollFlags::IN));
             waited.extend(printed.source.as_ref().map(|source| PollFd::new(source, PollFlags::IN)));
             waited.extend(said.source.as_ref().map(|source| PollFd::new(source, PollFlags::IN)));
             waited
                 .extend(leader.as_ref().filter(|_| status.is_none()).map(|leader| PollFd::new(leader, PollFlags::IN)));
-            if waited.is_empty() {
-                return Ok(status.map_or(Ended::Late, Ended::With));
-            }
             match poll(&mut waited, Timespec::try_from(left).ok().as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(PartError::Read(error.into())),
+            }
+            if waited.first().is_some_and(|stop| !stop.revents().is_empty()) {
+                return Ok(Ended::Stopped);
             }
             let leader_ended = status.is_none() && waited.last().is_some_and(|last| !last.revents().is_empty());
             printed.read().map_err(PartError::Read)?;
@@ -145,6 +166,7 @@ impl Group {
                 status = self.kill().map(|mut child| child.wait()).transpose().map_err(PartError::Read)?;
             }
         }
+        Ok(status.map_or(Ended::Late, Ended::With))
     }
 
     /// Kills what is left of the group. Its leader is still to be waited for, and not before: until then a process that has

@@ -23,6 +23,9 @@ pub enum PartError {
         /// The end of what it wrote to standard error.
         said: Said,
     },
+    /// The agent ends.
+    #[error("it was killed since the agent ends")]
+    Stopped,
     /// It printed more than evidence can be, and was killed.
     #[error("it was killed since it printed more than {limit} bytes; let it print nothing but the evidence")]
     TooLong {

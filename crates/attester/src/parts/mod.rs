@@ -21,6 +21,7 @@ use burgrave_types::evidence::limits;
 use burgrave_types::{Evidence, EvidencePart, Secret, Tee};
 
 use crate::{Attester, AttesterError, BindingData};
+pub use command::StopParts;
 use command::{Command, Deadline};
 pub use error::{PartError, Said};
 use nvidia::Device;
@@ -99,11 +100,16 @@ impl PartSpec {
     }
 
     /// The evidence of each device, which are `most` at most; `nonce` is what the device at an index, from 0, must answer.
-    fn evidence(&self, nonce: &dyn Fn(usize) -> [u8; 32], most: usize) -> Result<Vec<EvidencePart>, AttesterError> {
+    fn evidence(
+        &self,
+        nonce: &dyn Fn(usize) -> [u8; 32],
+        most: usize,
+        stop: &StopParts,
+    ) -> Result<Vec<EvidencePart>, AttesterError> {
         let deadline = Deadline::after(self.timeout);
         let run = |index| {
             let nonce = nonce(index);
-            let printed = self.command.run(&HexBytes::from(&nonce[..]).to_string(), deadline)?;
+            let printed = self.command.run(&HexBytes::from(&nonce[..]).to_string(), deadline, stop)?;
             nvidia::read(&printed, &nonce)
         };
         collect(run, most).map_err(|error| self.failed(error))
@@ -164,18 +170,31 @@ fn collect(run: impl Fn(usize) -> Result<Vec<Device>, PartError>, most: usize) -
 pub struct WithParts {
     lead: Box<dyn Attester>,
     sources: Vec<PartSpec>,
+    stop: StopParts,
 }
 
 impl WithParts {
     /// Puts the parts that `sources` give behind those that `lead` has, in that order.
     ///
     /// # Errors
-    /// [`AttesterError::Part`] where a program is not there or may not be run.
+    /// [`AttesterError::Part`] where a program is not there or may not be run; [`AttesterError::Kernel`] where the system has no
+    /// descriptor left.
     pub fn new(lead: Box<dyn Attester>, sources: Vec<PartSpec>) -> Result<Self, AttesterError> {
         for source in &sources {
             source.command.check().map_err(|error| source.failed(error))?;
         }
-        Ok(Self { lead, sources })
+        let stop = StopParts::new().map_err(|source| AttesterError::Kernel {
+            doing: "make",
+            at: "eventfd".to_owned(),
+            source,
+            advice: "",
+        })?;
+        Ok(Self { lead, sources, stop })
+    }
+
+    /// What ends the runs of the commands, from another thread; to be taken before an agent has the attester.
+    pub fn stop_handle(&self) -> StopParts {
+        self.stop.clone()
     }
 }
 
@@ -193,7 +212,7 @@ impl Attester for WithParts {
         for source in &self.sources {
             let first = parts.len();
             let most = (limits::PARTS - 1).saturating_sub(first);
-            parts.extend(source.evidence(&|index| nonce(first + index, source.tee()), most)?);
+            parts.extend(source.evidence(&|index| nonce(first + index, source.tee()), most, &self.stop)?);
         }
         Ok(parts)
     }

@@ -197,7 +197,8 @@ fn shell(script: &str) -> Command {
 }
 
 fn run(script: &str, seconds: u64) -> Result<String, PartError> {
-    let printed = shell(script).run("0a0b", Deadline::after(Duration::from_secs(seconds)))?;
+    let printed =
+        shell(script).run("0a0b", Deadline::after(Duration::from_secs(seconds)), &StopParts::new().unwrap())?;
     Ok(String::from_utf8(printed).unwrap())
 }
 
@@ -274,4 +275,25 @@ fn a_program_that_prints_without_end_is_killed() {
     // As much as is taken arrives whole.
     let printed = run(&format!("yes | head -c {}", command::MOST_BYTES), 55).unwrap();
     assert_eq!(printed.len(), command::MOST_BYTES);
+}
+
+#[test]
+fn an_agent_that_ends_takes_its_commands_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pid");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let stop = StopParts::new().unwrap();
+    let command = shell(&format!("echo $$ > {}; sleep 1000", path.display()));
+    let begun = Instant::now();
+    let running = {
+        let (stop, command) = (stop.clone(), command.clone());
+        std::thread::spawn(move || command.run("0a0b", Deadline::after(Duration::from_secs(55)), &stop))
+    };
+    let pid = fs::read_to_string(&path).unwrap();
+    stop.stop();
+    assert!(matches!(running.join().unwrap(), Err(PartError::Stopped)));
+    wait_until_over(&pid);
+    // Nor does another begin that would go on.
+    let again = shell("sleep 1000").run("0a0b", Deadline::after(Duration::from_secs(55)), &stop);
+    assert!(matches!(again, Err(PartError::Stopped)) && begun.elapsed() < Duration::from_secs(50));
 }
