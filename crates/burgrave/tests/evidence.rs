@@ -97,6 +97,24 @@ fn people_are_told_which_check_failed_with_expected_and_found() {
 }
 
 #[test]
+fn people_and_programs_are_told_what_nobody_proved() {
+    let row = testdata("tpm/swtpm-ecc");
+    let at = ["--at", "2026-12-01T00:00:00Z", "--root", "tpm/swtpm-ecc/test-root.pem"];
+    let found = json(&run(&row, &at));
+    assert_eq!((&found["verdict"], &found["unproven"]), (&"accept".into(), &serde_json::json!(["ak.unbound"])));
+    assert!(found["claims"]["platform_id"].is_null() && found["claims"]["product"].is_null());
+    let answer = burgrave(&testdata("")).args(["evidence", "verify"]).arg(&row).args(at).output().unwrap();
+    let text = String::from_utf8(answer.stdout).unwrap();
+    assert!(text.contains("accepted, but nobody proved") && text.contains("not proven (ak.unbound)"), "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("profile.toml");
+    std::fs::write(&profile, "[tpm]\nrequire_bound = true\n").unwrap();
+    let demanded = run(&row, &[&at[..], &["--profile", profile.to_str().unwrap()]].concat());
+    assert_eq!((demanded.status.code(), json(&demanded)["cause"].as_str()), (Some(7), Some("ak.unbound")));
+}
+
+#[test]
 fn inspection_shows_claims_of_evidence_that_would_be_rejected() {
     let mut command = burgrave(&testdata(""));
     let answer = command.args(["evidence", "inspect", "snp/synthetic/sig-zero", "-o", "json"]).output().unwrap();

@@ -7,6 +7,7 @@ use burgrave_audit::{Check as AuditedCheck, Outcome, Part};
 use burgrave_seal::binding::part_nonce;
 use burgrave_types::api::RequiredPart;
 use burgrave_types::{Claims, DomainClass, EvidencePart, Problem, ProblemCode, Tee, Timestamp};
+use burgrave_verifier::tpm::AkProof;
 use burgrave_verifier::{Appraisal, Cause, Endorsements, Expected, Profile, Verdict, Verification, appraise};
 
 use super::refuse::{self, Refusal};
@@ -70,7 +71,9 @@ impl Control {
         // What was booted and loaded is the lead's to prove: a device has neither log.
         (profile.boot_log.required, profile.run_time) = (false, None);
         let nonce = part_nonce(&request.nonce, index, part.tee);
-        self.endorser().judge(part, Endorsements::default(), profile, Expected::Nonce(&nonce), now)
+        // Nobody is offline here: a key that is not proven is refused.
+        let endorsements = Endorsements { ak_proof: AkProof::None, ..Endorsements::default() };
+        self.endorser().judge(part, endorsements, profile, Expected::Nonce(&nonce), now)
     }
 }
 
