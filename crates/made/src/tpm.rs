@@ -181,8 +181,13 @@ impl Tpm {
     }
 
     pub fn verify(&self, at: &str) -> Verification {
+        self.verify_part(&self.part(), at)
+    }
+
+    /// As [`Tpm::verify`], for a part that was altered.
+    pub fn verify_part(&self, part: &EvidencePart, at: &str) -> Verification {
         verify(&Input {
-            part: &self.part(),
+            part,
             endorsements: &self.endorsements,
             roots: &Roots::only([self.maker.der()]).unwrap(),
             profile: &self.profile,

@@ -2,8 +2,8 @@
 //!
 //! Structures and rules: TCG *TPM 2.0 Library*, parts 1 and 2; certificates: TCG *EK Credential Profile*.
 //!
-//! Items of a part: `quote.msg` (TPMS_ATTEST), `quote.sig` (TPMT_SIGNATURE), `pcrs.json`, `ak.pub` and `ek.pub` (TPMT_PUBLIC;
-//! not TPM2B_PUBLIC). Several quotes of one AK stand beside each other under a suffix (`quote-sha256.msg`,
+//! Items of a part: `quote.msg` (TPMS_ATTEST), `quote.sig` (TPMT_SIGNATURE), `pcrs.json` (or `pcrs.yaml`, what `tpm2_pcrread`
+//! prints), `ak.pub` and `ek.pub` (TPMT_PUBLIC, or TPM2B_PUBLIC, which is the same behind its length). Several quotes of one AK stand beside each other under a suffix (`quote-sha256.msg`,
 //! `quote-sha256.sig`, `pcrs-sha256.json`). Beside them the logs that explain the registers: `eventlog.bin`
 //! ([`crate::eventlog`]), `ima.bin` and `ima.offset` ([`crate::ima`]). Certificates of EK and AK and of their issuers are found among the other
 //! items and endorsements by the key they certify, never by name.
@@ -43,9 +43,9 @@ pub(crate) use known::KnownTpms;
 use known::{CertifiedKeys, Keys, KnownTpm};
 use pcr::{Covered, Values, selects, unproven};
 use signature::{Signature, VerifyingKey};
-use structures::NoQuote;
 pub(crate) use structures::looks_like_quote;
 pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
+use structures::{NoQuote, public_area};
 use told::{Told, describe};
 use trust::trust;
 pub(crate) use vtpm::VtpmQuote;
@@ -55,7 +55,7 @@ const AK: &str = "ak.pub";
 const EK: &str = "ek.pub";
 /// The boot event log's item.
 const BOOT_LOG: &str = "eventlog.bin";
-const ATTEST: &str = "TPM 2.0 part 2, section 10.12.8 (TPMS_ATTEST)";
+const ATTEST: &str = "TPM 2.0 part 2, section 10.12.12 (TPMS_ATTEST)";
 const PUBLIC: &str = "TPM 2.0 part 2, section 12.2.4 (TPMT_PUBLIC)";
 const SIGNATURE: &str = "TPM 2.0 part 2, section 11.3.4 (TPMT_SIGNATURE)";
 const OBJECT: &str = "TPM 2.0 part 2, section 8.3 (TPMA_OBJECT)";
@@ -82,13 +82,13 @@ pub enum AkProof {
 }
 
 /// The digest by which a registration lists a TPM: SHA-256 over the EK's `TPMT_PUBLIC` exactly as `ek.pub` holds it (type,
-/// name algorithm, attributes, policy, parameters and unique, without the two length bytes of a TPM2B_PUBLIC).
+/// name algorithm, attributes, policy, parameters and unique; the two length bytes of a TPM2B_PUBLIC are left out).
 ///
 /// An EK certificate covers the key alone, so a TPM that is believed by its certificate could show its key under other
 /// attributes, and so under another digest. Only a list of digests ([`crate::Endorsements::platforms`]) tells TPMs apart for good.
 pub fn ek_digest(ek_public: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, ek_public).as_ref());
+    out.copy_from_slice(digest(&SHA256, public_area(ek_public)).as_ref());
     out
 }
 
@@ -285,13 +285,13 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
     checks.need(
         ("tpm.quote.algorithm", Cause::FormatAlgorithm, SIGNATURE),
         signed.signature.algorithm(key).is_some(),
-        "RSASSA, RSAPSS or ECDSA with SHA-256 or longer, as the AK's type has it",
+        "RSASSA or RSAPSS of an RSA key, ECDSA of a P-256 or P-384 key, each with SHA-256, SHA-384 or SHA-512",
         signed.signature.algorithm_name(),
     )?;
     if let Some((bytes, cause)) = input.expected.qualifying_data() {
         let (expected, passed) = (hex_text(bytes), signed.quote.extra_data == bytes);
         let found = if passed { expected.clone() } else { hex_text(&signed.quote.extra_data) };
-        let rule = ("tpm.quote.extra_data", cause, "TPM 2.0 part 2, section 10.12.8 (extraData)");
+        let rule = ("tpm.quote.extra_data", cause, "TPM 2.0 part 2, section 10.12.12 (extraData)");
         checks.fatal(rule, passed, expected, found);
     }
     let (values, hash) = (&signed.values.values, signed.signature.hash);
@@ -318,7 +318,7 @@ fn check_quote(input: &Input<'_>, key: &Key, signed: &Signed<'_>, findings: &mut
         unproven,
     );
     if covered {
-        let rule = ("tpm.pcr.digest", Cause::PcrDigest, "TPM 2.0 part 2, section 10.12.1 (TPMS_QUOTE_INFO)");
+        let rule = ("tpm.pcr.digest", Cause::PcrDigest, "TPM 2.0 part 2, section 10.12.4 (TPMS_QUOTE_INFO)");
         let quoted = &signed.quote.pcr_digest;
         match known.filter(|known| known.digest == *quoted) {
             Some(known) => {
@@ -377,12 +377,14 @@ fn read_quotes<'a>(
             checks.stop(rule, "a TPMT_SIGNATURE: RSASSA, RSAPSS or ECDSA", "something else, or no such item")
         })?;
         let bank = suffix.strip_prefix('-').and_then(Hash::from_name);
-        let json = item("pcrs", "pcrs.json", ".json");
+        let [json, yaml] = [item("pcrs", "pcrs.json", ".json"), item("pcrs", "pcrs.yaml", ".yaml")];
+        let json = if json.is_empty() { yaml } else { json };
         let values = match known.iter().find(|known| known.are(json, bank)) {
             Some(known) => Arc::clone(known),
             None => Arc::new(Values::read(json, bank).ok_or_else(|| {
                 let rule = ("tpm.pcr.values", Cause::FormatMalformed, "evidence format, pcrs.json");
-                checks.stop(rule, "PCR values by bank and index, in hexadecimal", "something else, or no such item")
+                let expected = "PCR values by bank and index in hexadecimal, as JSON or as `tpm2_pcrread` prints them";
+                checks.stop(rule, expected, "something else, or no such item")
             })?),
         };
         let is_known = values.covered(&quote, signature.hash).is_some();

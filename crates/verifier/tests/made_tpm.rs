@@ -107,7 +107,8 @@ fn what_is_signed_by_the_key_but_is_no_quote_of_a_tpm_is_refused() {
     assert_eq!(with(CERTIFY, 0xff54_4347, 0x000b), "quote.structure");
     assert_eq!(with(QUOTE, 0xff54_4348, 0x000b), "quote.structure");
     assert_eq!(with(QUOTE, 0xff54_4347, 0x0004), "format.algorithm");
-    assert_eq!(with(QUOTE, 0xff54_4347, 0x000c), "format.algorithm");
+    // A hash that it was not signed with.
+    assert_eq!(with(QUOTE, 0xff54_4347, 0x000c), "pcr.digest");
 }
 
 #[test]
@@ -132,4 +133,57 @@ fn a_quote_over_sha1_digests_alone_meets_no_demand_and_proves_no_boot() {
     both.profile.tpm.pcrs = [0, 7].into();
     assert_eq!(both.cause(), "none");
     assert!(both.verify("2026-01-01T00:00:00Z").claims.unwrap().proved.contains(&Proved::Boot));
+}
+
+#[test]
+fn public_areas_may_stand_behind_their_length() {
+    let mut tpm = genuine();
+    tpm.endorsements.ak_proof = tpm.activated();
+    let plain = tpm.verify("2026-01-01T00:00:00Z");
+    assert_eq!(plain.verdict, Verdict::Accept);
+    let (ak, ek) = (public(&tpm.ak, RESTRICTED_SIGNING), public(&tpm.ek, RESTRICTED_DECRYPT));
+    let [sized_ak, sized_ek] = [&ak, &ek].map(|area| burgrave_made::tpm::sized(area));
+    assert_eq!(ek_digest(&sized_ek), ek_digest(&ek));
+    assert_eq!(Public::read(&sized_ak).unwrap().name(), Public::read(&ak).unwrap().name());
+    tpm.set("ek.pub", sized_ek.clone());
+    let mut part = tpm.part();
+    part.items.insert("ak.pub".to_owned(), sized_ak.clone());
+    assert_eq!(tpm.verify_part(&part, "2026-01-01T00:00:00Z").claims, plain.claims);
+    for area in [&sized_ak, &ak] {
+        for wrong in [
+            &area[1..],
+            &area[..area.len() - 1],
+            &[area.as_slice(), &[0]].concat(),
+            &burgrave_made::tpm::sized(&sized_ak),
+        ] {
+            assert!(Public::read(wrong).is_none());
+        }
+    }
+}
+
+#[test]
+fn values_may_be_written_as_the_tools_print_them() {
+    let with = |name: &str, text: String| {
+        let mut tpm = genuine();
+        tpm.items.retain(|(item, _)| item != "pcrs.json");
+        tpm.set(name, text.into_bytes());
+        tpm.cause()
+    };
+    let (seven, zero) = ("07".repeat(32), "05".repeat(48));
+    assert_eq!(with("pcrs.json", format!(r#"{{"sha256":{{"7":"0x{seven}"}},"sha384":{{"0":"0x{zero}"}}}}"#)), "none");
+    let printed = format!("  sha1:\n  sha256:\n    7 : 0x{seven}\n  sha384:\n    0 : 0x{}\n", zero.to_uppercase());
+    assert_eq!(with("pcrs.yaml", printed.clone()), "none");
+    assert_eq!(with("pcrs.json", printed.clone()), "none");
+    assert_eq!(with("pcrs.yaml", printed.replace("0x05", "0x06")), "pcr.digest");
+    for wrong in [
+        String::new(),
+        "\n".to_owned(),
+        format!("  7 : 0x{seven}\n"),
+        format!("sha256:\n  7 : 0x{seven}\n  7 : 0x{seven}\nsha384:\n  0 : 0x{zero}\n"),
+        format!("sha256:\n  7 : 0x0x{seven}\nsha384:\n  0 : 0x{zero}\n"),
+        format!("sha256:\n  7 : 0x{zero}\nsha384:\n  0 : 0x{zero}\n"),
+        format!("{printed}sm4_256:\n"),
+    ] {
+        assert_eq!(with("pcrs.yaml", wrong.clone()), "format.malformed", "{wrong}");
+    }
 }

@@ -13,7 +13,7 @@ use burgrave_types::{EvidencePart, Timestamp};
 use super::chain::Outcome;
 use super::pcr::Values;
 use super::signature::VerifyingKey;
-use super::structures::Public;
+use super::structures::{Public, public_area};
 use super::{AK, EK, ek_digest};
 use crate::x509::{Certificate, Crl};
 use crate::{Endorsements, Input, Roots, Text};
@@ -86,7 +86,7 @@ impl Keys {
 
     /// Whether these are the keys of such public areas, byte for byte.
     pub(super) fn are(&self, ak: &[u8], ek: Option<&[u8]>) -> bool {
-        ak == self.ak.bytes() && ek == self.ek.as_ref().map(Public::bytes)
+        public_area(ak) == self.ak.bytes() && ek.map(public_area) == self.ek.as_ref().map(Public::bytes)
     }
 
     fn bytes(&self) -> usize {

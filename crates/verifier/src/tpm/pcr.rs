@@ -1,9 +1,11 @@
 //! PCR values beside a quote, and whether it covers them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burgrave_types::claims::HexBytes;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use crate::eventlog::Quoted;
 
@@ -106,13 +108,51 @@ enum File {
 }
 
 /// Index (in decimal; JSON has no other keys than text) → digest.
-type Bank = BTreeMap<String, HexBytes>;
+type Bank = BTreeMap<String, Digest>;
+
+/// A digest in hexadecimal, in either case, also behind `0x`.
+struct Digest(HexBytes);
+
+impl Digest {
+    fn read(text: &str) -> Option<Self> {
+        hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok().map(|bytes| Self(HexBytes(bytes)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Self::read(&text).ok_or_else(|| D::Error::custom("no digest in hexadecimal"))
+    }
+}
+
+/// What `tpm2_pcrread` prints: a line with the name of a bank, then one per PCR (`  7 : 0x…`).
+fn printed(text: &[u8]) -> Option<File> {
+    let mut banks: BTreeMap<String, Bank> = BTreeMap::new();
+    let mut bank = None;
+    for line in std::str::from_utf8(text).ok()?.lines().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line.split_once(':')?;
+        let (name, value) = (name.trim().to_owned(), value.trim());
+        let taken = if value.is_empty() {
+            bank = Some(name.clone());
+            banks.insert(name, Bank::new()).is_none()
+        } else {
+            banks.get_mut(bank.as_ref()?)?.insert(name, Digest::read(value)?).is_none()
+        };
+        if !taken {
+            return None; // twice the same
+        }
+    }
+    (!banks.is_empty()).then_some(File::Banks(banks))
+}
 
 impl PcrValues {
-    /// Reads a file: index → hexadecimal digest for the bank that the file's name says, or bank → index → digest.
+    /// Reads a file: index → hexadecimal digest for the bank that the file's name says, or bank → index → digest, in JSON; or what
+    /// `tpm2_pcrread` prints.
     /// `None` where it is neither, a bank is not known, or a value has not its bank's width.
     pub(super) fn read(json: &[u8], bank: Option<Hash>) -> Option<Self> {
-        let banks = match (serde_json::from_slice(json).ok()?, bank) {
+        let file = serde_json::from_slice(json).ok().or_else(|| printed(json))?;
+        let banks = match (file, bank) {
             (File::Banks(banks), _) => {
                 let banks = banks.into_iter().map(|(name, values)| Some((Hash::from_name(&name)?, indexed(values)?)));
                 banks.collect::<Option<BTreeMap<_, _>>>()?
@@ -184,5 +224,5 @@ impl PcrValues {
 }
 
 fn indexed(bank: Bank) -> Option<BTreeMap<u8, HexBytes>> {
-    bank.into_iter().map(|(index, value)| Some((index.parse().ok()?, value))).collect()
+    bank.into_iter().map(|(index, value)| Some((index.parse().ok()?, value.0))).collect()
 }

@@ -180,8 +180,10 @@ pub struct Public {
 }
 
 impl Public {
-    /// Reads a `TPMT_PUBLIC`, with nothing after it. `None` for anything else and for algorithms that are not known.
+    /// Reads a `TPMT_PUBLIC`, also behind its length (`TPM2B_PUBLIC`, as `tpm2_createak -u` and `tpm2_readpublic -o` write it),
+    /// with nothing after it. `None` for anything else and for algorithms that are not known.
     pub fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes = public_area(bytes);
         let mut reader = Reader::new(bytes);
         let kind = reader.u16_be()?;
         let name_algorithm = Hash::from_id(reader.u16_be()?).filter(|hash| *hash != Hash::Sha1)?;
@@ -230,7 +232,7 @@ impl Public {
         reader.end(Self { name_algorithm, attributes, symmetric_bits, key, bytes: bytes.to_vec() })
     }
 
-    /// The public area, as it came.
+    /// The public area as it came, without its length.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -290,7 +292,7 @@ pub struct Selection {
     pub pcrs: Vec<u8>,
 }
 
-/// A quote: `TPMS_ATTEST` with `TPMS_QUOTE_INFO` (part 2, sections 10.12.8 and 10.12.1).
+/// A quote: `TPMS_ATTEST` with `TPMS_QUOTE_INFO` (part 2, sections 10.12.12 and 10.12.4).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Quote {
     /// The qualified name of the signing key.
@@ -392,6 +394,15 @@ impl Quote {
             selections,
             pcr_digest,
         })
+    }
+}
+
+/// A public area without the length of a `TPM2B_PUBLIC`. No public area is as long as its first two bytes, which are its type,
+/// would say.
+pub(super) fn public_area(bytes: &[u8]) -> &[u8] {
+    match bytes.split_first_chunk() {
+        Some((length, area)) if usize::from(u16::from_be_bytes(*length)) == area.len() => area,
+        _ => bytes,
     }
 }
 
