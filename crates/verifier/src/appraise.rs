@@ -3,7 +3,7 @@
 mod explain;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use burgrave_types::claims::{HexBytes, ReferenceValue};
+use burgrave_types::claims::{HexBytes, ReferenceValue, TcbStatus};
 use burgrave_types::{Claims, ReferenceDigest, Tee};
 use serde::Serialize;
 
@@ -60,7 +60,8 @@ impl Difference {
 }
 
 /// Finds the first release whose reference value the claims match. A reference value that names nothing but a TEE matches
-/// nothing, nor does one of an Azure machine that names neither measurement nor signer of its paravisor. `references` are those that accept: which state of a release does so is the caller's to know.
+/// nothing, nor does one of an Azure machine that names neither measurement nor signer of its paravisor. One of Arm CCA must
+/// name the firmware that the platform runs, unless that firmware is accepted of itself (a TCB that is up to date). `references` are those that accept: which state of a release does so is the caller's to know.
 ///
 /// ```
 /// use burgrave_types::claims::{Claims, ReferenceValue};
@@ -103,6 +104,26 @@ fn leaves_paravisor_open(reference: &ReferenceValue) -> bool {
     reference.tee == Tee::AzVtpm && reference.measurement.is_none() && reference.signer.is_none()
 }
 
+/// What of an Arm CCA platform's firmware and added devices the release leaves open. They write what is said of the realm, so that
+/// a release which does not name them takes any realm that somebody's firmware makes up. A component is named by its
+/// measurement (`platform:RMM`) or by who signed it (`signer:RMM`).
+fn unnamed_firmware<'a>(
+    claims: &'a Claims,
+    reference: &'a ReferenceValue,
+) -> impl Iterator<Item = (&'a str, &'a HexBytes)> {
+    let is_cca = claims.tee == Tee::Cca && reference.tee == Tee::Cca;
+    let vouched = claims.tcb.status == TcbStatus::UpToDate;
+    let registers = claims.registers.iter().filter(move |_| is_cca);
+    registers.map(|(name, value)| (name.as_str(), value)).filter(move |(name, _)| match name.split_once(':') {
+        Some(("platform", component)) => {
+            let signer = format!("signer:{component}");
+            !vouched && !reference.registers.contains_key(*name) && !reference.registers.contains_key(&signer)
+        }
+        Some(("extension", _)) => !reference.registers.contains_key(*name),
+        _ => false,
+    })
+}
+
 fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Vec<Difference> {
     let mut out = Vec::new();
     let mut compare = |claim: &str, expected: Option<String>, found: Option<String>| {
@@ -121,6 +142,13 @@ fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Ve
     compare("config", hex(&reference.config), hex(&claims.config));
     for (name, value) in &reference.registers {
         compare(name, Some(value.to_string()), claims.registers.get(name).map(ToString::to_string));
+    }
+    for (name, value) in unnamed_firmware(claims, reference) {
+        compare(
+            name,
+            Some("one that the release names, or firmware that is accepted".to_owned()),
+            Some(value.to_string()),
+        );
     }
     if let Some(minimum) = reference.min_svn
         && launch.svn.is_none_or(|svn| svn < minimum)

@@ -1,15 +1,21 @@
 //! Arm CCA: a platform token and a realm token, bound to each other.
 //!
-//! Format: Arm DEN0137 (*Realm Management Monitor specification*), section A7; *draft-ffm-rats-cca-token*, both profiles and both
-//! collections (tags 399 and 907); envelope: RFC 9052.
+//! Format: Arm DEN0137 (*Realm Management Monitor specification*, 1.0 and 2.0), section A7; *draft-ffm-rats-cca-token*, the profiles
+//! up to those of 2024 and both collections (tags 399 and 907); envelope: RFC 9052.
 //!
 //! Items of a part: `token.cbor`. The platform token is signed by the platform's own key, which [`crate::Roots`] hold by
 //! implementation and instance (a file of trust anchors, JSON); its challenge is the hash of the realm attestation key, which
 //! signed the realm token. A trust anchor among the part's items counts for nothing.
 //!
+//! What is said of a realm its platform's firmware writes, and is worth what that firmware is. No vendor says which is good: the
+//! roots may hold what is accepted ([`crate::Roots::with_cca_firmware`]), else a release names it ([`crate::appraise`]), by the
+//! registers `platform:RMM` (a measurement) and `signer:RMM` (who signed it).
+//!
 //! The challenger's bytes are the realm's challenge: 64 bytes.
 
 mod anchor;
+mod collection;
+mod firmware;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +25,13 @@ use burgrave_types::claims::{HexBytes, LaunchClaims, Proved, TcbClaims, TcbStatu
 use burgrave_types::{Claims, EvidencePart, Tee};
 use serde_json::{Value, json};
 
-use crate::check::Stop;
+use crate::check::{Checks, Stop};
 use crate::cose::{ES384, NoSign1, Sign1};
+use crate::tpm::Hash;
 use crate::verification::Findings;
 use crate::{Cause, Expected, Input, policy};
 pub(crate) use anchor::Anchor;
+pub(crate) use firmware::Firmware;
 use token::{Component, Platform, Realm};
 
 const ITEM: &str = "token.cbor";
@@ -47,7 +55,8 @@ pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<()
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let tokens = read(input.part, findings)?;
     let Tokens { platform_message, platform, realm_message, realm } = &tokens;
-    if let Some(claims) = &findings.claims {
+    if let Some(claims) = &mut findings.claims {
+        claims.tcb.status = firmware::status(input.roots.cca_firmware(), platform);
         policy::judge(input.profile, claims, &mut findings.checks);
     }
     lifecycle(platform, findings);
@@ -71,17 +80,18 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
 
 /// Whether bytes begin as a collection of tokens.
 pub(crate) fn looks_like_token(bytes: &[u8]) -> bool {
-    token::looks_like_collection(bytes)
+    collection::looks_like_collection(bytes)
 }
 
-/// The body of a fuzz target: reads bytes as a collection, as the claims of either token, and as trust anchors. Returns of how
-/// many of them they are one.
+/// The body of a fuzz target: reads bytes as a collection, as the claims of either token, as trust anchors and as accepted
+/// firmware. Returns of how many of them they are one.
 pub fn fuzz_decode(bytes: &[u8]) -> usize {
     let read = [
-        token::split(bytes).is_some(),
+        collection::split(bytes).is_some(),
         Platform::read(bytes).is_ok(),
         Realm::read(bytes).is_ok(),
         Anchor::read_all(bytes).is_some(),
+        Firmware::read_all(bytes).is_some(),
     ];
     read.into_iter().filter(|read| *read).count()
 }
@@ -93,36 +103,41 @@ fn platform_signature(
     findings: &mut Findings,
 ) -> Result<(), Stop> {
     let checks = &mut findings.checks;
-    let anchors = input.roots.cca_anchors();
-    let anchor = anchors.iter().find(|anchor| anchor.is_of(platform.implementation, platform.instance));
+    let anchors = input.roots.cca_anchors().iter();
+    // A platform may have several: its key is rolled, or somebody's list is old.
+    let anchors: Vec<_> = anchors.filter(|anchor| anchor.is_of(platform.implementation, platform.instance)).collect();
     let rule = ("cca.platform.anchor", Cause::ChainUntrusted, "trust anchors, implementation-id and instance-id");
     let expected = "a trust anchor for the platform's implementation and instance";
-    let Some(anchor) = anchor else {
+    if anchors.is_empty() {
         return Err(checks.stop(rule, expected, format_args!("none for instance {}", hex::encode(platform.instance))));
-    };
-    let Some(key) = anchor.key() else {
+    }
+    let keys: Vec<_> = anchors.into_iter().filter_map(|anchor| Some((anchor.algorithm(), anchor.key()?))).collect();
+    let Some((algorithm, _)) = keys.first() else {
         return Err(checks.stop(rule, expected, "one whose key is no point of its curve"));
     };
     checks.record(rule, true, true, expected, "such an anchor");
+    let fits = |algorithm: i64| message.algorithm == Some(algorithm);
     checks.need(
         ("cca.platform.algorithm", Cause::FormatAlgorithm, "RFC 9053, section 2.1"),
-        message.algorithm == Some(anchor.algorithm()),
-        format_args!("{}, which goes with the trust anchor's curve", anchor.algorithm()),
+        keys.iter().any(|(algorithm, _)| fits(*algorithm)),
+        format_args!("{algorithm}, which goes with the trust anchor's curve"),
         message.algorithm.map_or_else(|| "none".to_owned(), |algorithm| algorithm.to_string()),
     )?;
+    let signed = message.to_be_signed();
     checks.need_that(
         ("cca.platform.signature", Cause::SignatureInvalid, "RFC 9052, section 4.4; RFC 9053, section 2.1"),
-        key.verify_sig(&message.to_be_signed(), message.signature).is_ok(),
+        keys.iter().any(|(algorithm, key)| fits(*algorithm) && key.verify_sig(&signed, message.signature).is_ok()),
         "an ECDSA signature of the trust anchor's key over the platform token",
         "a signature that does not verify",
     )
 }
 
-/// Only a secured platform keeps its promises; whether debug states are taken is the profile's to say (`allow_debug`).
+/// Only a secured platform keeps its promises: the key of one that is not yet or no longer in service may be anybody's. Whether
+/// debug states are taken is the profile's to say (`allow_debug`).
 fn lifecycle(platform: &Platform<'_>, findings: &mut Findings) {
     let state = Lifecycle::of(platform.lifecycle);
     findings.checks.fatal(
-        ("cca.lifecycle", Cause::TcbStatus, "draft-ffm-rats-cca-token, section 4.2.4 (lifecycle)"),
+        ("cca.lifecycle", Cause::CertificateKind, "draft-ffm-rats-cca-token, section 4.2.4 (lifecycle)"),
         matches!(state, Lifecycle::Secured | Lifecycle::Debug),
         "0x3000 to 0x30ff (secured)",
         format_args!("{:#06x} ({})", platform.lifecycle, state.as_str()),
@@ -177,7 +192,7 @@ fn read<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Tokens<'a
         let rule = ("cca.token.present", Cause::FormatMalformed, DRAFT);
         return Err(checks.stop(rule, "the item `token.cbor`", "no such item"));
     };
-    let Some((platform, realm)) = token::split(bytes) else {
+    let Some((platform, realm)) = collection::split(bytes) else {
         let rule = ("cca.collection", Cause::FormatMalformed, DRAFT);
         let expected = "a collection (tag 399 or 907) of a platform and a realm token, and nothing else";
         return Err(checks.stop(rule, expected, "something else"));
@@ -211,16 +226,41 @@ fn read<'a>(part: &'a EvidencePart, findings: &mut Findings) -> Result<Tokens<'a
         let (rule, expected, found) = refused("cca.realm.claims", refusal);
         checks.stop(rule, expected, found)
     })?;
+    checks.need(
+        ("cca.profiles", Cause::FormatVersion, DRAFT),
+        realm.edition.is_none_or(|edition| edition == platform.edition),
+        "a realm token of the platform token's edition",
+        if realm.edition.is_none() { "a realm token that states no profile" } else { "two profiles" },
+    )?;
+    hashes(&platform, &realm, checks);
     findings.raw = raw(&platform, &realm).into();
     findings.claims = Some(claims(&platform, &realm));
     Ok(Tokens { platform_message, platform, realm_message, realm })
+}
+
+/// Measurements are as long as what they are said to be computed with gives. Some tokens are not so, and it changes nothing:
+/// values are compared whole.
+fn hashes(platform: &Platform<'_>, realm: &Realm<'_>, checks: &mut Checks) {
+    let expected = "measurements as long as their algorithm's";
+    let mut told = |name, odd: Option<usize>, algorithm: Hash| {
+        let found = odd.map_or("as expected".to_owned(), |length| format!("{length} bytes by {}", algorithm.as_str()));
+        checks.record((name, Cause::FormatLength, DRAFT), odd.is_none(), false, expected, found);
+    };
+    told("cca.platform.hash", platform.odd_component().map(|odd| odd.measurement.len()), platform.hash);
+    told("cca.realm.hash", Some(realm.initial.len()).filter(|length| *length != realm.hash.length()), realm.hash);
 }
 
 fn claims(platform: &Platform<'_>, realm: &Realm<'_>) -> Claims {
     let extensible = realm.extensible.iter().enumerate();
     let mut registers: BTreeMap<String, HexBytes> =
         extensible.map(|(index, value)| (format!("rem{index}"), (*value).into())).collect();
-    registers.extend(components(platform).map(|(name, component)| (name, component.measurement.into())));
+    for (name, component) in components(platform) {
+        registers.insert(format!("platform:{name}"), component.measurement.into());
+        registers.insert(format!("signer:{name}"), component.signer.into());
+    }
+    let extensions = platform.extensions.iter().enumerate();
+    registers.extend(extensions.map(|(index, digest)| (format!("extension:{index}"), (*digest).into())));
+    registers.extend(realm.devices.map(|digest| ("devices".to_owned(), digest.into())));
     Claims {
         tee: Tee::Cca,
         product: Some(hex::encode(platform.implementation)),
@@ -239,12 +279,13 @@ fn claims(platform: &Platform<'_>, realm: &Realm<'_>) -> Claims {
     }
 }
 
-/// The platform's firmware by name: `platform:RMM`; what has no name of its own, or one that stands twice, by its place.
+/// The platform's firmware by name; what has no name of its own, or one that another has or that looks like a place, by its
+/// place: `#1`.
 fn components<'a>(platform: &'a Platform<'a>) -> impl Iterator<Item = (String, &'a Component<'a>)> {
     let count = |name: &str| platform.components.iter().filter(|other| other.name == Some(name)).count();
     platform.components.iter().enumerate().map(move |(index, component)| match component.name {
-        Some(name) if count(name) == 1 => (format!("platform:{name}"), component),
-        _ => (format!("platform:{index}"), component),
+        Some(name) if count(name) == 1 && !name.starts_with('#') => (name.to_owned(), component),
+        _ => (format!("#{index}"), component),
     })
 }
 
@@ -255,7 +296,7 @@ fn raw(platform: &Platform<'_>, realm: &Realm<'_>) -> Value {
             "signer": hex::encode(component.signer),
             "version": component.version,
         });
-        (name, described)
+        (format!("platform:{name}"), described)
     };
     json!({
         "platform": {
@@ -266,8 +307,9 @@ fn raw(platform: &Platform<'_>, realm: &Realm<'_>) -> Value {
             "config": hex::encode(platform.config),
             "lifecycle": platform.lifecycle,
             "lifecycle_state": Lifecycle::of(platform.lifecycle).as_str(),
-            "hash": platform.hash,
+            "hash": platform.hash.as_str(),
             "components": components(platform).map(component).collect::<serde_json::Map<_, _>>(),
+            "extensions": platform.extensions.iter().map(hex::encode).collect::<Vec<_>>(),
             "verification_service": platform.verification_service,
         },
         "realm": {
@@ -275,7 +317,9 @@ fn raw(platform: &Platform<'_>, realm: &Realm<'_>) -> Value {
             "personalization": hex::encode(realm.personalization),
             "initial_measurement": hex::encode(realm.initial),
             "extensible_measurements": realm.extensible.iter().map(hex::encode).collect::<Vec<_>>(),
-            "hash": realm.hash,
+            "hash": realm.hash.as_str(),
+            "memory_key": realm.private_memory_key.map(|private| if private { "private" } else { "shared" }),
+            "devices": realm.devices.map(hex::encode),
             "key": hex::encode(realm.key),
             "key_hash": realm.key_hash.as_str(),
         },

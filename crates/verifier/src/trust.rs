@@ -69,6 +69,7 @@ pub struct Roots {
     tpm_anchors: Arc<Vec<Certificate>>,
     intermediates: Vec<Certificate>,
     cca_anchors: Vec<cca::Anchor>,
+    cca_firmware: Vec<cca::Firmware>,
     known_paths: Arc<KnownPaths>,
     known_platforms: Arc<KnownPlatforms>,
     known_tpms: Arc<KnownTpms>,
@@ -105,6 +106,7 @@ impl Roots {
             tpm_anchors: Arc::default(),
             intermediates: Vec::new(),
             cca_anchors: Vec::new(),
+            cca_firmware: Vec::new(),
             known_paths: Arc::default(),
             known_platforms: Arc::default(),
             known_tpms: Arc::default(),
@@ -129,8 +131,8 @@ impl Roots {
     /// These roots beside the ones there are, for evidence of every TEE, as [`Roots::only`].
     ///
     /// # Errors
-    /// [`Cause::FormatMalformed`] where a file is neither a certificate (DER or PEM) nor a list of trust anchors for Arm CCA
-    /// platforms (a JSON array of `implementation-id`, `instance-id` and `pkey`, a JWK).
+    /// [`Cause::FormatMalformed`] where a file is neither a certificate (DER or PEM) nor what [`Roots::with_cca_anchors`] or
+    /// [`Roots::with_cca_firmware`] takes.
     pub fn with<I>(mut self, files: I) -> Result<Self, Cause>
     where
         I: IntoIterator<Item: AsRef<[u8]>>,
@@ -142,7 +144,8 @@ impl Roots {
                     self.anchors.extend(certificates);
                     self.with_tpm_makers([file])?
                 }
-                Endorsement::Crl(_) | Endorsement::Other => self.with_cca_anchors([file])?,
+                _ if cca::Anchor::read_all(file).is_some() => self.with_cca_anchors([file])?,
+                _ => self.with_cca_firmware([file])?,
             };
         }
         Ok(self)
@@ -180,6 +183,23 @@ impl Roots {
         Ok(self)
     }
 
+    /// Accepted firmware of Arm CCA platforms beside what there is: JSON objects whose `platform` is an array of
+    /// `implementation-id`, `platform-configuration` (may be absent) and `sw-components`, each with `component-type` (may be
+    /// absent), `measurement-value` and `signer-id`. A platform of such an implementation is up to date where it runs exactly one
+    /// of them, else out of date; of other platforms' firmware each release must say what it takes.
+    ///
+    /// # Errors
+    /// [`Cause::FormatMalformed`] where a file is something else.
+    pub fn with_cca_firmware<I>(mut self, files: I) -> Result<Self, Cause>
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        for file in files {
+            self.cca_firmware.extend(cca::Firmware::read_all(file.as_ref()).ok_or(Cause::FormatMalformed)?);
+        }
+        Ok(self)
+    }
+
     /// The anchors for certificates of TPMs. What is remembered of a path holds on to those that it was found under.
     pub(crate) fn tpm_anchors(&self) -> &Arc<Vec<Certificate>> {
         &self.tpm_anchors
@@ -199,6 +219,11 @@ impl Roots {
     /// The anchors for evidence of NVIDIA's GPUs, likewise.
     pub fn gpu_anchors(&self) -> impl Iterator<Item = &Certificate> {
         self.anchors_of(Vendor::Nvidia)
+    }
+
+    /// The firmware of Arm CCA platforms that is accepted.
+    pub(crate) fn cca_firmware(&self) -> &[cca::Firmware] {
+        &self.cca_firmware
     }
 
     /// The keys of Arm CCA platforms.

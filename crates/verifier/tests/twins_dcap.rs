@@ -223,7 +223,9 @@ fn a_quote_with_anothers_collateral_or_certificates_is_refused() {
     for (id, case) in &cases {
         for (other_id, other) in &cases {
             let (quote, collateral) = (&other.part.items[QUOTE], &other.part.items[COLLATERAL]);
-            if case.part.items[COLLATERAL] != *collateral && case.roots.amd_anchors().count() == other.roots.amd_anchors().count() {
+            if case.part.items[COLLATERAL] != *collateral
+                && case.roots.amd_anchors().count() == other.roots.amd_anchors().count()
+            {
                 let swapped = case.with(COLLATERAL, |bytes| bytes.clone_from(collateral)).verify();
                 // Collateral for the same kind of platform fits as well, while it is valid.
                 let fits = swapped.verdict == Verdict::Accept

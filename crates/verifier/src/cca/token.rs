@@ -1,57 +1,16 @@
-//! The two tokens of a collection, read where they stand.
+//! The claims of both tokens, read where they stand.
 
 use std::collections::BTreeMap;
 
 use minicbor::Decoder;
+use minicbor::data::Type;
 
 use crate::Cause;
 use crate::cbor::{self, Key};
 use crate::tpm::Hash;
 
-/// The collection in RMM 1.0 and drafts 00 and 01 of the token's specification.
-const COLLECTION: u64 = 399;
-/// The collection since draft 02 (a CMW): each token stands beside its media type.
-const CMW_COLLECTION: u64 = 907;
-/// `application/eat+cwt`, as a CoAP content format.
-const EAT_CWT: u64 = 263;
-const PLATFORM: Key<'static> = Key::Number(44234);
-const REALM: Key<'static> = Key::Number(44241);
-/// A device's claims in a CMW: nobody signs them, and nothing here is drawn from them.
-const DEVICE: Key<'static> = Key::Number(44258);
-
-/// Whether bytes begin as a collection.
-pub(super) fn looks_like_collection(bytes: &[u8]) -> bool {
-    let tag = Decoder::new(bytes).tag().map(|tag| tag.as_u64());
-    matches!(tag, Ok(COLLECTION | CMW_COLLECTION))
-}
-
-/// Both tokens, each a `COSE_Sign1`. `None` where bytes are no collection or something follows it.
-pub(super) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut decoder = Decoder::new(bytes);
-    let tag = decoder.tag().ok()?.as_u64();
-    let (mut platform, mut realm) = (None, None);
-    cbor::map(&mut decoder, |decoder, key| match (key, tag) {
-        (PLATFORM, _) => {
-            platform = Some(element(decoder, tag)?);
-            Some(())
-        }
-        (REALM, _) => {
-            realm = Some(element(decoder, tag)?);
-            Some(())
-        }
-        (DEVICE, CMW_COLLECTION) => cbor::skip(decoder),
-        _ => None,
-    })?;
-    cbor::is_at_end(&decoder).then_some((platform?, realm?))
-}
-
-fn element<'a>(decoder: &mut Decoder<'a>, tag: u64) -> Option<&'a [u8]> {
-    match tag {
-        COLLECTION => decoder.bytes().ok(),
-        CMW_COLLECTION if decoder.array().ok()? == Some(2) && decoder.u64().ok()? == EAT_CWT => decoder.bytes().ok(),
-        _ => None,
-    }
-}
+/// The client that asks the platform for tokens which bind realms (RMM 2.0, CCA platform client ID).
+const REALM_MANAGEMENT: i64 = 1;
 
 /// Why a token is not taken.
 #[derive(Debug)]
@@ -61,6 +20,15 @@ pub(super) struct Refusal {
     pub(super) found: String,
 }
 
+/// Which edition of the claims a token has, by its profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Edition {
+    /// RMM 1.0.
+    First,
+    /// RMM 2.0 as of 2024, which adds to the first.
+    Second,
+}
+
 /// A firmware component of the platform.
 #[derive(Debug, Default)]
 pub(super) struct Component<'a> {
@@ -68,12 +36,15 @@ pub(super) struct Component<'a> {
     pub(super) measurement: &'a [u8],
     pub(super) version: Option<&'a str>,
     pub(super) signer: &'a [u8],
+    /// The algorithm of its measurement, where it is not the platform's.
+    hash: Option<&'a str>,
 }
 
 /// What the platform says of itself.
 #[derive(Debug)]
 pub(super) struct Platform<'a> {
     pub(super) profile: &'a str,
+    pub(super) edition: Edition,
     /// The hash of the realm attestation key.
     pub(super) challenge: &'a [u8],
     /// Which implementation of the architecture it is.
@@ -82,8 +53,11 @@ pub(super) struct Platform<'a> {
     pub(super) instance: &'a [u8],
     pub(super) config: &'a [u8],
     pub(super) lifecycle: u16,
-    pub(super) hash: &'a str,
+    /// The algorithm of its components' measurements.
+    pub(super) hash: Hash,
     pub(super) components: Vec<Component<'a>>,
+    /// The digests of what devices that were added at run time say of themselves.
+    pub(super) extensions: Vec<&'a [u8]>,
     pub(super) verification_service: Option<&'a str>,
 }
 
@@ -92,23 +66,45 @@ impl<'a> Platform<'a> {
     pub(super) fn read(payload: &'a [u8]) -> Result<Self, Refusal> {
         let claims = Claims::read(payload)?;
         let profile = claims.text(265)?;
-        if !matches!(profile, "http://arm.com/CCA-SSD/1.0.0" | "tag:arm.com,2023:cca_platform#1.0.0") {
-            let expected = "profile `http://arm.com/CCA-SSD/1.0.0` or `tag:arm.com,2023:cca_platform#1.0.0`";
-            return Err(Refusal { cause: Cause::FormatVersion, expected, found: format!("`{profile}`") });
+        let edition = match profile {
+            "http://arm.com/CCA-SSD/1.0.0" | "tag:arm.com,2023:cca_platform#1.0.0" => Edition::First,
+            "tag:arm.com,2024:cca_platform#2.0.0" => Edition::Second,
+            _ => {
+                let expected = "profile `http://arm.com/CCA-SSD/1.0.0`, `tag:arm.com,2023:cca_platform#1.0.0` or \
+                                `tag:arm.com,2024:cca_platform#2.0.0`";
+                return Err(Refusal { cause: Cause::FormatVersion, expected, found: format!("`{profile}`") });
+            }
+        };
+        if edition == Edition::Second || claims.has(2394) {
+            let client = claims.decode(2394, |decoder| decoder.i64().ok())?;
+            if client != REALM_MANAGEMENT {
+                let expected =
+                    "a token that the realm management domain (client 1) asked for: another's binds no realm";
+                return Err(Refusal { cause: Cause::BindingPart, expected, found: format!("client {client}") });
+            }
         }
         let lifecycle = claims.decode(2395, |decoder| decoder.u16().ok())?;
         let components = claims.decode(2399, |decoder| cbor::array(decoder, component))?;
+        let extensions = match claims.has(2404) {
+            true => claims.decode(2404, |decoder| cbor::array(decoder, extension))?,
+            false => Vec::new(),
+        };
         let platform = Self {
             profile,
+            edition,
             challenge: claims.digest(10)?,
             implementation: claims.bytes(2396, 32)?,
             instance: claims.bytes(256, 33)?,
             config: claims.decode(2401, |decoder| decoder.bytes().ok())?,
             lifecycle,
-            hash: claims.text(2402)?,
+            hash: claims.hash(2402)?,
             components,
-            verification_service: claims.has(2400).then(|| claims.text(2400)).transpose()?,
+            extensions,
+            verification_service: claims.optional(2400, Claims::text)?,
         };
+        for named in platform.components.iter().filter_map(|component| component.hash) {
+            hash_of_name(named).ok_or_else(|| unknown_hash(named))?;
+        }
         let odd = platform.components.iter().find(|one| !is_digest(one.measurement) || !is_digest(one.signer));
         if let Some(odd) = odd {
             let found = format!("{} and {} bytes", odd.measurement.len(), odd.signer.len());
@@ -121,6 +117,25 @@ impl<'a> Platform<'a> {
         }
         Ok(platform)
     }
+
+    /// The first component whose measurement is not as long as what it is said to be computed with gives.
+    pub(super) fn odd_component(&self) -> Option<&Component<'a>> {
+        let hash_of = |component: &Component<'_>| component.hash.and_then(hash_of_name).unwrap_or(self.hash);
+        self.components.iter().find(|component| component.measurement.len() != hash_of(component).length())
+    }
+}
+
+/// The digest of the measurements of a device that was added at run time.
+fn extension<'a>(decoder: &mut Decoder<'a>) -> Option<&'a [u8]> {
+    let mut digest = None;
+    cbor::map(decoder, |decoder, key| {
+        match key {
+            Key::Number(2) => digest = Some(decoder.bytes().ok()?),
+            _ => cbor::skip(decoder)?,
+        }
+        Some(())
+    })?;
+    digest.filter(|digest| is_digest(digest))
 }
 
 fn component<'a>(decoder: &mut Decoder<'a>) -> Option<Component<'a>> {
@@ -132,6 +147,7 @@ fn component<'a>(decoder: &mut Decoder<'a>) -> Option<Component<'a>> {
             2 => component.measurement = decoder.bytes().ok()?,
             4 => component.version = Some(decoder.str().ok()?),
             5 => component.signer = decoder.bytes().ok()?,
+            6 => component.hash = Some(decoder.str().ok()?),
             _ => cbor::skip(decoder)?,
         }
         Some(())
@@ -142,6 +158,8 @@ fn component<'a>(decoder: &mut Decoder<'a>) -> Option<Component<'a>> {
 /// What the realm's manager says of the realm.
 #[derive(Debug)]
 pub(super) struct Realm<'a> {
+    /// None where it leaves its profile to the platform's.
+    pub(super) edition: Option<Edition>,
     /// The challenger's bytes.
     pub(super) challenge: &'a [u8],
     /// What the host gave the realm at its start.
@@ -150,7 +168,12 @@ pub(super) struct Realm<'a> {
     pub(super) initial: &'a [u8],
     /// What the realm measured since.
     pub(super) extensible: Vec<&'a [u8]>,
-    pub(super) hash: &'a str,
+    /// The algorithm of both.
+    pub(super) hash: Hash,
+    /// Whether its memory is encrypted under a key of its own; none where it does not say.
+    pub(super) private_memory_key: Option<bool>,
+    /// The digest of what the devices that it uses say of themselves.
+    pub(super) devices: Option<&'a [u8]>,
     /// The realm attestation key as the claim holds it: what the platform's challenge is the hash of.
     pub(super) key: &'a [u8],
     /// That key as a point on P-384.
@@ -163,35 +186,37 @@ impl<'a> Realm<'a> {
     /// Reads the claims, with nothing after them.
     pub(super) fn read(payload: &'a [u8]) -> Result<Self, Refusal> {
         let claims = Claims::read(payload)?;
-        if claims.has(265) {
-            let profile = claims.text(265)?;
-            if profile != "tag:arm.com,2023:realm#1.0.0" {
-                let expected = "profile `tag:arm.com,2023:realm#1.0.0`, or none";
+        let edition = match claims.optional(265, Claims::text)? {
+            None => None,
+            Some("tag:arm.com,2023:realm#1.0.0") => Some(Edition::First),
+            Some("tag:arm.com,2024:realm#2.0.0") => Some(Edition::Second),
+            Some(profile) => {
+                let expected = "profile `tag:arm.com,2023:realm#1.0.0` or `tag:arm.com,2024:realm#2.0.0`, or none";
                 return Err(Refusal { cause: Cause::FormatVersion, expected, found: format!("`{profile}`") });
             }
-        }
+        };
         let key = claims.decode(44237, |decoder| decoder.bytes().ok())?;
         let Some(point) = point(key) else {
             let expected = "a realm attestation key on P-384: an uncompressed point or a COSE_Key";
             return Err(Refusal { cause: Cause::FormatMalformed, expected, found: "something else".to_owned() });
         };
-        let named = claims.text(44240)?;
-        let Some(key_hash) = hash_of_name(named) else {
-            let expected = "sha-256, sha-384 or sha-512 for the realm attestation key";
-            return Err(Refusal { cause: Cause::FormatAlgorithm, expected, found: format!("`{named}`") });
-        };
+        let key_hash = claims.hash(44240)?;
+        let initial = claims.digest(44238)?;
         let extensible = claims.decode(44239, |decoder| cbor::array(decoder, |decoder| decoder.bytes().ok()))?;
-        if extensible.len() != 4 || !extensible.iter().all(|value| is_digest(value)) {
-            let expected = "four extensible measurements of 32, 48 or 64 bytes";
+        if extensible.len() != 4 || !extensible.iter().all(|value| value.len() == initial.len()) {
+            let expected = "four extensible measurements, as long as the initial one";
             let lengths: Vec<_> = extensible.iter().map(|value| value.len()).collect();
             return Err(Refusal { cause: Cause::FormatLength, expected, found: format!("of {lengths:?} bytes") });
         }
         Ok(Self {
             challenge: claims.bytes(10, 64)?,
+            edition,
             personalization: claims.bytes(44235, 64)?,
-            initial: claims.digest(44238)?,
+            initial,
             extensible,
-            hash: claims.text(44236)?,
+            hash: claims.hash(44236)?,
+            private_memory_key: claims.optional(44243, Claims::memory_key)?,
+            devices: claims.optional(44257, Claims::digest)?,
             key,
             point,
             key_hash,
@@ -229,6 +254,11 @@ fn hash_of_name(name: &str) -> Option<Hash> {
         "sha-512" => Some(Hash::Sha512),
         _ => None,
     }
+}
+
+fn unknown_hash(named: &str) -> Refusal {
+    let expected = "hashes by sha-256, sha-384 or sha-512";
+    Refusal { cause: Cause::FormatAlgorithm, expected, found: format!("`{named}`") }
 }
 
 fn is_digest(bytes: &[u8]) -> bool {
@@ -274,6 +304,32 @@ impl<'a> Claims<'a> {
             cause: Cause::FormatMalformed,
             expected: "every claim that is mandatory, with a value of its type",
             found: format!("{found}: {label}"),
+        })
+    }
+
+    /// What `read` reads of a claim that may be absent.
+    fn optional<T>(&self, label: i64, read: impl Fn(&Self, i64) -> Result<T, Refusal>) -> Result<Option<T>, Refusal> {
+        self.has(label).then(|| read(self, label)).transpose()
+    }
+
+    fn hash(&self, label: i64) -> Result<Hash, Refusal> {
+        let named = self.text(label)?;
+        hash_of_name(named).ok_or_else(|| unknown_hash(named))
+    }
+
+    /// Whether a realm's memory has a key of its own: a number in Arm's specification, a word in others' tokens.
+    fn memory_key(&self, label: i64) -> Result<bool, Refusal> {
+        self.decode(label, |decoder| match decoder.datatype().ok()? {
+            Type::String => match decoder.str().ok()? {
+                "shared" => Some(false),
+                "private" => Some(true),
+                _ => None,
+            },
+            _ => match decoder.u8().ok()? {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
         })
     }
 
