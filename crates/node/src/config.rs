@@ -97,6 +97,13 @@ pub struct AttestationConfig {
     /// of them, beside being listed in the registration.
     #[serde(default)]
     pub tpm_roots: Vec<PathBuf>,
+    /// The keys of Arm CCA platforms (JSON), by which their tokens are known: no vendor's root stands above them.
+    #[serde(default)]
+    pub cca_anchors: Vec<PathBuf>,
+    /// The firmware of Arm CCA platforms that is accepted (JSON, as `ccatoken` stores reference values). What is not among it is
+    /// out of date for an implementation that stands there; of other platforms' firmware each release says what it takes.
+    #[serde(default)]
+    pub cca_firmware: Vec<PathBuf>,
 }
 
 /// Where vendors' collateral comes from (`docs/collateral.md`). Nothing is fetched unless an address stands here.
@@ -186,6 +193,8 @@ mod tests {
             "token_file",
             "token_name",
             "tpm_roots",
+            "cca_anchors",
+            "cca_firmware",
             "directories",
             "pccs_url",
             "root_crl_url",

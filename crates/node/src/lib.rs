@@ -25,6 +25,7 @@ mod config;
 mod files;
 mod init;
 mod node;
+mod roots;
 
 pub use burgrave_edge::link::{Address, RelayTap};
 pub use config::{AttestationConfig, CollateralConfig, LinkConfig, NodeConfig, RestConfig, TokenConfig};

@@ -1,7 +1,6 @@
 //! A running node.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use burgrave_keyring::Keyring;
 use burgrave_ledger::{Ledger, Unsealed};
 use burgrave_store::RedbStore;
 use burgrave_types::{Clock, DomainClass, GenesisHash, NodeId, Problem, ProblemCode, Random, Secret};
-use burgrave_verifier::Roots;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -25,6 +23,7 @@ use crate::collateral;
 use crate::config::NodeConfig;
 use crate::files::DataDir;
 use crate::init::{Opened, blocking, open_domain};
+use crate::roots::roots;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -217,23 +216,9 @@ async fn parts(
         random,
         endorser: collateral::endorser(
             &config.collateral,
-            roots(&config.attestation.tpm_roots)?,
+            roots(&config.attestation)?,
             !config.attestation.tpm_roots.is_empty(),
         ),
-    })
-}
-
-/// The vendors' roots that are built in, and those of TPM makers from files.
-fn roots(files: &[impl AsRef<Path>]) -> Result<Roots> {
-    let mut read = Vec::new();
-    for path in files.iter().map(AsRef::as_ref) {
-        read.push(
-            std::fs::read(path)
-                .with_context(|| format!("`attestation.tpm_roots`: `{}` cannot be read", path.display()))?,
-        );
-    }
-    Roots::vendor().with_tpm_makers(read.iter().map(Vec::as_slice)).map_err(|cause| {
-        anyhow::anyhow!("`attestation.tpm_roots`: a file does not hold certificates ({})", cause.as_str())
     })
 }
 
