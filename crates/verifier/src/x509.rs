@@ -16,7 +16,7 @@ use x509_cert::crl::CertificateList;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
-use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, CrlNumber, KeyUsage, KeyUsages, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlDistributionPoints, CrlNumber, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
 use x509_cert::time::Time;
 
 /// `id-RSASSA-PSS` (RFC 8017, appendix C).
@@ -153,6 +153,13 @@ impl Certificate {
     pub(crate) fn allows(&self, usage: KeyUsages) -> bool {
         let found = self.parsed.tbs_certificate().get_extension::<KeyUsage>();
         matches!(found, Ok(Some((_, KeyUsage(found)))) if found.contains(usage))
+    }
+
+    /// Whether the certificate states one of these purposes of its key (RFC 5280, section 4.2.1.12). One that states none is for
+    /// none of them.
+    pub(crate) fn is_for(&self, purposes: &[ObjectIdentifier]) -> bool {
+        let found = self.parsed.tbs_certificate().get_extension::<ExtendedKeyUsage>();
+        matches!(found, Ok(Some((_, found))) if found.0.iter().any(|purpose| purposes.contains(purpose)))
     }
 
     /// The TPM's maker, as an EK certificate's alternative name has it: `id:` and the TCG vendor id in hexadecimal (TCG EK

@@ -187,3 +187,19 @@ fn values_may_be_written_as_the_tools_print_them() {
         assert_eq!(with("pcrs.yaml", wrong.clone()), "format.malformed", "{wrong}");
     }
 }
+
+#[test]
+fn a_certificate_that_does_not_say_the_key_is_a_tpms_vouches_for_none() {
+    let by = |purposes: &[u64]| {
+        let mut certificate = key_certificate(KeyUsagePurpose::DigitalSignature, 3);
+        let purpose = |last: &u64| ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, *last]);
+        certificate.extended_key_usages = purposes.iter().map(purpose).collect();
+        Tpm::new().with_ak_certificate(&certificate).quoted("", 3, 0x000b).cause()
+    };
+    assert_eq!((by(&[3]), by(&[1])), ("none", "none"), "as makers write it, and as Google does");
+    assert_eq!((by(&[]), by(&[2])), ("certificate.kind", "certificate.kind"), "a server's key, a platform's");
+    let mut of_ek = key_certificate(KeyUsagePurpose::KeyAgreement, 3);
+    assert_eq!(Tpm::new().with_ek(&of_ek).quoted("", 3, 0x000b).cause(), "certificate.kind");
+    of_ek.extended_key_usages.clear();
+    assert_eq!(Tpm::new().with_ek(&of_ek).quoted("", 3, 0x000b).cause(), "certificate.kind");
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use burgrave_types::Timestamp;
+use const_oid::ObjectIdentifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator,
@@ -19,9 +20,13 @@ use crate::x509::Certificate;
 use crate::{Cause, Endorsements, Input, Text};
 
 const PROFILE: &str = "TCG EK Credential Profile, section 3; RFC 5280, section 6.1";
-/// `tcg-kp-EKCertificate` (2.23.133.8.1), in DER without its header.
+/// `tcg-kp-EKCertificate`: the key is a TPM's endorsement key. Google's AK certificates state it too.
+const EK_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// `tcg-kp-AIKCertificate`: the key is a TPM's restricted signing key.
+const AK_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
+/// [`EK_PURPOSE`] in DER without its header.
 const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
-/// The same, and `tcg-kp-AIKCertificate` (2.23.133.8.3).
+/// The same, and [`AK_PURPOSE`].
 const TCG_PURPOSES: [KeyPurposeId<'static>; 2] =
     [KeyPurposeId::new(EK_CERTIFICATE), KeyPurposeId::new(&[0x67, 0x81, 0x05, 0x08, 0x03])];
 
@@ -42,6 +47,15 @@ impl Role {
             Self::Endorsement => {
                 ("tpm.ek.certificate", "a certificate for a TPM's endorsement key, valid now, that chains to a root")
             }
+        }
+    }
+
+    /// The purpose alone says that the key is a TPM's and of that kind: a certificate covers the key and not its attributes, and
+    /// makers of TPMs certify other keys too (of servers, and of TPMs that sign whatever they are given).
+    fn is_stated(self, leaf: &Certificate) -> bool {
+        match self {
+            Self::Attestation => leaf.is_for(&[AK_PURPOSE, EK_PURPOSE]),
+            Self::Endorsement => leaf.is_for(&[EK_PURPOSE]),
         }
     }
 
@@ -83,6 +97,10 @@ impl Outcome {
         let Some(leaf) = certificates.find(|certificate| subject_key.as_deref() == Some(certificate.key())) else {
             return Self::None;
         };
+        if !role.is_stated(leaf) {
+            let found = format!("one that does not say so: `{}`", leaf.subject());
+            return Self::Refused(Cause::CertificateKind, found.into());
+        }
         if !role.fits(leaf) {
             let found = format!("one with another key usage: `{}`", leaf.subject());
             return Self::Refused(Cause::CertificateKind, found.into());
