@@ -1,8 +1,10 @@
 //! What an event is.
 
+use std::collections::BTreeSet;
+
 use burgrave_types::{
-    ChannelId, Claims, DecisionId, EnclaveName, EvidenceDigest, HeadHash, InstanceId, NodeId, Operation, ResourceId,
-    ResultDigest, Revision, Tee, Timestamp,
+    ChannelId, Claims, Concession, DecisionId, EnclaveName, EvidenceDigest, HeadHash, InstanceId, NodeId, Operation,
+    ResourceId, ResultDigest, Revision, Tee, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +196,9 @@ pub struct Decision {
     /// The claims that were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<Claims>,
+    /// What of them only the registration let pass: policies see it beside them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub conceded: BTreeSet<Concession>,
     /// How old the attestation was, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attestation_age_secs: Option<u64>,

@@ -67,10 +67,13 @@ impl Recorded {
         fresh_until: Option<Timestamp>,
         valid_until: Timestamp,
     ) -> Self {
-        let (principal, enclave, claims) = match request.principal {
-            Principal::Instance(facts) => (facts.id.to_string(), Some(&facts.enclave), Some(&facts.claims)),
+        let (principal, enclave, seen) = match request.principal {
+            Principal::Instance(facts) => {
+                (facts.id.to_string(), Some(&facts.enclave), Some((&facts.claims, &facts.conceded)))
+            }
             Principal::Candidate(facts) => {
-                (format!("candidate {}", facts.enclave), Some(&facts.enclave), Some(&facts.claims))
+                let name = format!("candidate {}", facts.enclave);
+                (name, Some(&facts.enclave), Some((&facts.claims, &facts.conceded)))
             }
             Principal::Admin(facts) => (format!("admin {}", facts.name), None, None),
         };
@@ -95,7 +98,8 @@ impl Recorded {
                 })
                 .collect(),
             policy_revision: revision,
-            claims: claims.cloned(),
+            claims: seen.map(|(claims, _)| claims.clone()),
+            conceded: seen.map(|(_, conceded)| conceded.clone()).unwrap_or_default(),
             attestation_age_secs: request.context.attestation_age.map(|age| age.as_secs()),
             fresh_until,
             valid_until: Some(valid_until),

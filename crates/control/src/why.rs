@@ -292,7 +292,7 @@ fn explanation(event: &Event, audited: &Audited, decision: &Decision) -> Vec<Str
         release: None,
         groups: Vec::new(),
         claims,
-        conceded: BTreeSet::new(),
+        conceded: audited.conceded.clone(),
     });
     let name = audited.principal.rsplit(' ').next().and_then(|name| name.parse::<Segment>().ok());
     let admin = name.map(|name| AdminFacts { name, roles: Vec::new() });

@@ -50,6 +50,7 @@ fn decision(number: u8) -> Event {
         near_misses: Vec::new(),
         policy_revision: Revision(3),
         claims: None,
+        conceded: [].into(),
         attestation_age_secs: None,
         fresh_until: None,
         valid_until: None,

@@ -85,6 +85,11 @@ async fn what_is_refused_unless_conceded_is_taken_where_it_is_and_shows_as_such(
     let log = format!("{:?}", node.audit.memory.events());
     assert!(log.contains("conceding debug, migration, VMPL 2 to `payments/api`"), "{log}");
     assert!(log.contains("conceded by the registration: debug, migration, privilege"), "{log}");
+    let mut decided = node.audit.memory.events().into_iter().filter_map(|(event, _)| match event.kind {
+        Kind::Decision(decision) if decision.claims.is_some() => Some(decision.conceded),
+        _ => None,
+    });
+    assert!(decided.next_back() == Some(shown.conceded), "a decision says what it was made on");
     // It cannot tell what the registration no longer concedes as its own.
     assert!(agent.id() == shown.id && !linked(&node, Snp::new()).await.svid.is_empty());
 }
