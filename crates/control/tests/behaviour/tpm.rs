@@ -220,7 +220,7 @@ async fn where_makers_are_configured_a_listed_tpm_needs_a_certificate_that_leads
         return;
     };
     Swtpm::manufacture(&strange).unwrap();
-    let roots = Roots::vendor().with([root, issuer].map(|path| std::fs::read(path).unwrap())).unwrap();
+    let roots = Roots::vendor().with_tpm_makers([root, issuer].map(|path| std::fs::read(path).unwrap())).unwrap();
     let node = Node::with_tpm_makers(SystemClock.now(), roots).await;
     for (folder, cause) in
         [(None, Some("chain.untrusted")), (Some(&strange), Some("chain.signature")), (Some(&certified), None)]
