@@ -50,6 +50,8 @@ pub(crate) struct Path {
     from: Timestamp,
     /// The last one.
     until: Timestamp,
+    /// What is told where no list is at hand: whose lists speak of certificates on it, as these say.
+    listing: Text,
 }
 
 impl Path {
@@ -126,18 +128,29 @@ pub(crate) fn verify(
     }
     findings.checks.record((rules.chain, Cause::ChainUntrusted, rules.reference), true, true, EXPECTED, &path.subject);
     findings.ends(path.until);
-    revocation(chain, rules, input, findings)?;
+    revocation(chain, &path, rules, input, findings)?;
     Ok(path)
 }
 
 /// Asks the lists at hand of every authority on the path. A list that is at hand counts and must be current; without one
-/// nothing is refused.
-fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
+/// nothing is refused, but told.
+fn revocation(
+    chain: &[&[u8]],
+    path: &Path,
+    rules: &Rules,
+    input: &Input<'_>,
+    findings: &mut Findings,
+) -> Result<(), Stop> {
     // What stands alone in its part is the evidence itself.
     let alone = input.part.items.len() == 1;
     let beside = if alone { Vec::new() } else { Endorsements::lists_beside(input.part) };
     let sources = [input.endorsements.crls.as_slice(), &beside];
+    let mut silent = |found: Text| {
+        let rule = (rules.revocation, Cause::CollateralValidity, REVOCATION);
+        findings.checks.record(rule, false, false, "a list at hand of every authority that publishes one", found);
+    };
     if sources.iter().all(|lists| lists.is_empty()) {
+        silent(path.listing.clone());
         return Ok(());
     }
     let names = lists::Rules {
@@ -148,6 +161,12 @@ fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut 
         signed: Crl::is_ecdsa_signed_by,
     };
     let certificates: Vec<_> = chain.iter().filter_map(|der| Certificate::from_der(der)).collect();
+    let has_list = |issuer: &Certificate| !lists::of_issuer(sources, issuer).is_empty();
+    let unasked = listing(certificates.windows(2).filter(|pair| pair.first().is_some_and(|issuer| !has_list(issuer))));
+    let asks_any = certificates.iter().any(has_list);
+    if !unasked.is_empty() || !asks_any {
+        silent(none_of(&unasked));
+    }
     for (depth, issuer) in certificates.iter().enumerate() {
         // An authority's list speaks of what it issued: of its own certificate only where that is its own.
         let below = certificates.get(depth + usize::from(depth > 0)..).unwrap_or_default();
@@ -157,6 +176,22 @@ fn revocation(chain: &[&[u8]], rules: &Rules, input: &Input<'_>, findings: &mut 
         }
     }
     Ok(())
+}
+
+/// Of pairs of issuer and subject, the issuers whose lists their subjects name (CRL distribution points).
+fn listing<'a>(pairs: impl Iterator<Item = &'a [Certificate]>) -> Vec<String> {
+    let listed = pairs.filter_map(|pair| match pair {
+        [issuer, subject] if !subject.distribution_points().is_empty() => Some(format!("`{}`", issuer.subject())),
+        _ => None,
+    });
+    listed.collect()
+}
+
+fn none_of(issuers: &[String]) -> Text {
+    if issuers.is_empty() {
+        return "none, and the certificates name none".into();
+    }
+    format!("none of {}", issuers.join(", ")).into()
 }
 
 /// Reads the certificates and checks all but signatures and time.
@@ -203,7 +238,8 @@ fn read(chain: &[&[u8]], rules: &Rules, findings: &mut Findings) -> Result<(Path
         (Timestamp::from_unix_secs(i64::MIN / 1000), Timestamp::from_unix_secs(i64::MAX / 1000)),
         |(from, until), (first, last)| (from.max(first), until.min(last)),
     );
-    Ok((Path { key, subject: Text::from(leaf.subject()).shared(), from, until }, certificates))
+    let listing = none_of(&listing(certificates.windows(2))).shared();
+    Ok((Path { key, subject: Text::from(leaf.subject()).shared(), from, until, listing }, certificates))
 }
 
 fn digest_of(chain: &[&[u8]]) -> [u8; 32] {

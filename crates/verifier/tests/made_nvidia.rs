@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use burgrave_made::nvidia::{FIRMWARE, Gpu, LEAF_SERIAL, NONCE, beneath, composite_device_id, tcb_info};
-use burgrave_made::pki::{Issuer, authority, list, p384};
+use burgrave_made::pki::{Issuer, authority, list, p384, root as root_of};
 use burgrave_types::Tee;
 use burgrave_verifier::{
     Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, detect, inspect, verify,
@@ -280,4 +280,30 @@ fn a_list_that_says_where_it_is_published_is_whole_and_one_of_a_part_is_not() {
     for scope in [CrlScope::UserCertsOnly, CrlScope::CaCertsOnly] {
         assert_eq!(cause(Some(scope)), Some(Cause::CrlSignature));
     }
+}
+
+#[test]
+fn lists_that_were_not_asked_are_told_and_refuse_nothing() {
+    let told = |verification: &Verification| {
+        let named = verification.checks.iter().filter(|check| check.name == "nvidia.chain.revocation");
+        let failed: Vec<_> = named.filter(|check| !check.passed).collect();
+        assert!(failed.iter().all(|check| !check.fatal), "{failed:#?}");
+        failed.iter().map(|check| check.found.to_string()).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(told(&Gpu::new().accepted()), "none, and the certificates name none");
+    let gpu = Gpu::with_lists();
+    let (root, family) = ("`CN=Device Identity CA`", "`CN=NVIDIA GH100 Identity`");
+    assert_eq!(told(&gpu.accepted()), format!("none of {root}, {family}"));
+    let with = |lists: &[&Issuer]| {
+        let mut endorsements = Endorsements::default();
+        for issuer in lists {
+            assert!(endorsements.add(list(1, 2027, &[]).signed_by(issuer).unwrap().der()));
+        }
+        told(&Gpu { endorsements, ..gpu.clone() }.accepted())
+    };
+    assert_eq!(with(&[&gpu.root]), format!("none of {family}"));
+    assert_eq!(with(&[&gpu.root, &gpu.between[0]]), "");
+    // Of somebody else, or of those alone that nothing names.
+    assert_eq!(with(&[&root_of("Somebody", 0)]), format!("none of {root}, {family}"));
+    assert_eq!(with(&[&gpu.chip]), format!("none of {root}, {family}"));
 }
