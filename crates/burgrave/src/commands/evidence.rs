@@ -131,7 +131,12 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
         [] => Roots::vendor(),
         files => {
             let files = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-            Roots::only(files).map_err(|_| unusable("a `--root`", "it is not a certificate (DER or PEM)"))?
+            Roots::only(files).map_err(|_| {
+                unusable(
+                    "a `--root`",
+                    "it holds neither certificates (DER or PEM) nor keys or firmware of Arm CCA platforms (JSON)",
+                )
+            })?
         }
     };
     let profile = match &arguments.profile {
