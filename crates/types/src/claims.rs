@@ -303,9 +303,17 @@ impl ReferenceValue {
         encoder.finish()
     }
 
-    /// Whether this says anything at all beyond the TEE; a value that does not would accept everything.
-    pub fn is_empty(&self) -> bool {
-        self.measurement.is_none() && self.signer.is_none() && self.registers.is_empty() && self.config.is_none()
+    /// Whether only code that somebody approved can be meant: the launch is named, by its measurement or by a signer that hardware
+    /// proves. Other values alone accept any code, since whoever runs the host or wrote that code chooses them: HOST_DATA,
+    /// MRCONFIGID and CONFIGID at the launch, an RTMR or REM by extending it with the digests of a good boot, the PCRs of an
+    /// Azure machine by another paravisor. A TPM proves PCRs and no launch, so that of a TPM at least one PCR must be named.
+    pub fn names_code(&self) -> bool {
+        let launch = self.measurement.is_some() || self.signer.is_some() && self.tee.proves_signer();
+        match self.tee {
+            Tee::Snp | Tee::Tdx | Tee::Sgx | Tee::Nitro | Tee::AzVtpm | Tee::Cca => launch,
+            Tee::Tpm => !self.registers.is_empty(),
+            Tee::NvidiaGpu | Tee::Simulated => launch || !self.registers.is_empty() || self.config.is_some(),
+        }
     }
 }
 
@@ -341,10 +349,17 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_names_only_the_tee_is_empty() {
-        let mut value = reference();
-        assert!(!value.is_empty());
-        value.registers.clear();
-        assert!(value.is_empty());
+    fn a_value_names_code_where_the_launch_is_named_and_not_what_its_launcher_chooses() {
+        let measured = Some(HexBytes(vec![1; 48]));
+        let chosen = |tee| ReferenceValue { tee, config: Some(HexBytes(vec![2; 32])), ..reference() };
+        for tee in Tee::ALL.iter().copied() {
+            let launcher_chooses = !matches!(tee, Tee::Tpm | Tee::NvidiaGpu | Tee::Simulated);
+            assert_eq!(chosen(tee).names_code(), !launcher_chooses, "{tee}");
+            let signed = ReferenceValue { signer: measured.clone(), ..chosen(tee) };
+            assert_eq!(signed.names_code(), !launcher_chooses || tee.proves_signer(), "{tee}");
+            assert!(ReferenceValue { measurement: measured.clone(), ..chosen(tee) }.names_code(), "{tee}");
+            let nothing = ReferenceValue { config: None, registers: BTreeMap::new(), ..chosen(tee) };
+            assert!(!nothing.names_code(), "{tee}");
+        }
     }
 }

@@ -59,8 +59,8 @@ impl Difference {
     }
 }
 
-/// Finds the first release whose reference value the claims match. A reference value that names nothing but a TEE matches
-/// nothing, nor does one of an Azure machine that names neither measurement nor signer of its paravisor. One of Arm CCA must
+/// Finds the first release whose reference value the claims match. A reference value that names no code
+/// ([`ReferenceValue::names_code`]) matches nothing. One of Arm CCA must
 /// name the firmware that the platform runs, unless that firmware is accepted of itself (a TCB that is up to date). `references` are those that accept: which state of a release does so is the caller's to know.
 ///
 /// ```
@@ -77,7 +77,7 @@ impl Difference {
 pub fn appraise<'a>(claims: &Claims, references: impl IntoIterator<Item = (&'a str, &'a ReferenceValue)>) -> Appraisal {
     let mut nearest: Option<Vec<Difference>> = None;
     for (release, reference) in references {
-        if reference.is_empty() || leaves_paravisor_open(reference) {
+        if !reference.names_code() {
             continue;
         }
         let found = differences(claims, release, reference);
@@ -96,12 +96,6 @@ pub fn reference_digest(reference: &ReferenceValue) -> ReferenceDigest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, &reference.canonical_bytes()).as_ref());
     ReferenceDigest::from_bytes(bytes)
-}
-
-/// An Azure machine's PCRs are its paravisor's word. Whoever runs a machine of the same hardware can write such words, so
-/// that a reference value which names neither what was launched nor who signed it would accept anybody's.
-fn leaves_paravisor_open(reference: &ReferenceValue) -> bool {
-    reference.tee == Tee::AzVtpm && reference.measurement.is_none() && reference.signer.is_none()
 }
 
 /// What of an Arm CCA platform's firmware and added devices the release leaves open. They write what is said of the realm, so that
@@ -162,6 +156,8 @@ fn differences(claims: &Claims, release: &str, reference: &ReferenceValue) -> Ve
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use burgrave_types::Tee;
 
     use super::*;
 

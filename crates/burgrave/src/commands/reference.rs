@@ -173,7 +173,7 @@ mod tests {
         ] {
             let (release, claims) = from_evidence(folder, tee, at);
             assert_eq!((release.state, release.reference.tee), (ReleaseState::Provisional, tee), "{folder}");
-            assert!(!release.reference.is_empty(), "{folder}: {release:?}");
+            assert!(release.reference.names_code(), "{folder}: {release:?}");
             assert!(release.reference.signer.is_none() || tee.proves_signer(), "{folder}: {release:?}");
             let appraisal = appraise(&claims, [("v1", &release.reference)]);
             assert!(matches!(appraisal, Appraisal::Matched { .. }), "{folder}: {appraisal:?}");

@@ -123,12 +123,7 @@ fn release(faults: &mut Faults, at: &str, (tee, identity): (Tee, KeyIdentity), r
     faults.check(reference.tee == tee, &format!("{at}/reference/tee"), || {
         format!("the release is for `{}`, the enclave's TEE is `{tee}`", reference.tee)
     });
-    faults.check(!reference.is_empty(), &format!("{at}/reference"), || {
-        "it says nothing of what was launched, and so would let in any code".to_owned()
-    });
-    faults.check(tee != Tee::Tpm || !reference.registers.is_empty(), &format!("{at}/reference/registers"), || {
-        "a TPM measures into PCRs: expected one at least, e.g. `pcr0`".to_owned()
-    });
+    faults.check(reference.names_code(), &format!("{at}/reference"), || unnamed(tee).to_owned());
     faults.check(
         identity != KeyIdentity::Signer || reference.signer.is_some(),
         &format!("{at}/reference/signer"),
@@ -144,6 +139,28 @@ fn release(faults: &mut Faults, at: &str, (tee, identity): (Tee, KeyIdentity), r
     faults.check(release.state != ReleaseState::Revoked, &format!("{at}/state"), || {
         "a release does not begin revoked".to_owned()
     });
+}
+
+/// What a reference value lacks that names no code, and what to do.
+fn unnamed(tee: Tee) -> &'static str {
+    match tee {
+        Tee::Tpm => {
+            "it would let in any code: a TPM measures into PCRs, so name one at least, e.g. `--register pcr4=…`"
+        }
+        Tee::Simulated | Tee::NvidiaGpu => "it says nothing of what was launched, and so would let in any code",
+        Tee::AzVtpm => {
+            "it would let in any code: whoever runs such hardware can start a paravisor of his own, which says what it likes of \
+             the PCRs; name the paravisor too (`--measurement`, or `--signer`)"
+        }
+        Tee::Snp | Tee::Sgx | Tee::Nitro => {
+            "it would let in any code: whoever starts an enclave chooses its configuration and what it extends registers by; name \
+             what is launched too (`--measurement`, or `--signer` with `--min-svn`)"
+        }
+        Tee::Tdx | Tee::Cca => {
+            "it would let in any code: whoever starts a guest chooses its configuration, and code of his own can extend the registers \
+             by the digests of a good boot; name what is launched too (`--measurement`)"
+        }
+    }
 }
 
 /// Faults in an input, collected.

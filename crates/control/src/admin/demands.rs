@@ -133,7 +133,7 @@ fn part(faults: &mut Faults, at: &str, lead: Tee, class: DomainClass, part: &Req
         faults.check(reference.tee == *tee, &format!("{at}/references/{index}/tee"), || {
             format!("the value is for `{}`, the part is `{tee}`", reference.tee)
         });
-        faults.check(!reference.is_empty(), &format!("{at}/references/{index}"), || {
+        faults.check(reference.names_code(), &format!("{at}/references/{index}"), || {
             "it says nothing of the part, and so would let in any".to_owned()
         });
     }

@@ -175,3 +175,26 @@ async fn a_signer_that_no_hardware_proves_is_refused_when_it_is_registered() {
         assert!(at.contains(&"/key_identity") && at.contains(&"/releases/0/reference/signer"), "{tee}: {problem}");
     }
 }
+
+#[tokio::test]
+async fn a_release_that_names_only_what_its_launcher_chooses_is_refused() {
+    let node = node().await;
+    let value = "aa".repeat(48);
+    for (tee, chosen) in [
+        ("snp", serde_json::json!({"config": value})),
+        ("sgx", serde_json::json!({"config": value, "product_id": "1", "min_svn": 2})),
+        ("tdx", serde_json::json!({"config": value, "registers": {"rtmr1": value, "rtmr2": value}})),
+        ("cca", serde_json::json!({"registers": {"rem0": value}})),
+        ("nitro", serde_json::json!({"registers": {"pcr3": value, "pcr8": value}})),
+        ("az-vtpm", serde_json::json!({"registers": {"pcr4": value}})),
+        ("tpm", serde_json::json!({"config": value})),
+    ] {
+        let mut reference = chosen.clone();
+        reference["tee"] = serde_json::json!(tee);
+        let new = serde_json::json!({"name": "payments/open", "tee": tee, "key_identity": "name", "reattest_every_secs": 300, "releases": [{"name": "v1", "state": "active", "reference": reference}]});
+        let new = serde_json::from_value(new).unwrap();
+        let problem = node.control.create_enclave(&root(), new).await.unwrap_err();
+        let found = problem.errors.iter().find(|error| error.at == "/releases/0/reference");
+        assert!(found.is_some_and(|error| error.reason.contains("any code")), "{tee}: {problem}");
+    }
+}
