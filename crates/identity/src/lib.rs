@@ -56,7 +56,10 @@ pub use key::{
     IdentityKey, SignatureAlgorithm, check_spki, signature_der_from_fixed, signature_fixed_from_der, spki_hash,
     verify_signature,
 };
-pub use result::{Anchor, AttestationResult, RefusedResult, ResultCause, Summary as ResultSummary, fuzz_result_claims};
+pub use result::{
+    Anchor, AttestationResult, RefusedResult, ResultCause, Summary as ResultSummary, Wanted as WantedResult,
+    fuzz_result_claims,
+};
 pub use rustls_pki_types::CertificateDer;
 pub use trust::{DomainTrust, TrustChain};
 pub use verify::{VerifiedIdentity, verify_chain};

@@ -24,7 +24,17 @@ pub enum Anchor<'a> {
     Keys(&'a KeySet),
 }
 
-/// An attestation result that is authentic, current and affirming.
+/// What a relying party asks of a result beside being authentic and current. The default is the strictest, of any enclave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// The enclave that it must be of.
+    pub enclave: Option<&'a EnclaveName>,
+    /// Take warnings: what is genuine, with weaknesses that the enclave's registration concedes, such as a platform that is out of
+    /// date.
+    pub warnings: bool,
+}
+
+/// An attestation result that is authentic, current and as it is [`Wanted`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct AttestationResult {
     /// What of it is looked at.
@@ -99,16 +109,11 @@ pub struct RefusedResult {
 
 impl AttestationResult {
     /// Takes a result (a compact JWS, at most [`jws::MAX_BYTES`]): who signed it, whether it holds at a time, affirms all that
-    /// it speaks of, and is of the enclave that is asked for.
+    /// it speaks of (or warns of it at most), and is of the enclave that is asked for.
     ///
     /// # Errors
     /// [`RefusedResult`], with the first cause in the order of [`ResultCause`].
-    pub fn verify(
-        token: &str,
-        anchor: Anchor<'_>,
-        enclave: Option<&EnclaveName>,
-        at: Timestamp,
-    ) -> Result<Self, RefusedResult> {
+    pub fn verify(token: &str, anchor: Anchor<'_>, wanted: Wanted<'_>, at: Timestamp) -> Result<Self, RefusedResult> {
         let verified = match anchor {
             Anchor::Keys(keys) => jws::verify_with_keys(token, jws::TYP_ATTESTATION_RESULT, keys),
             Anchor::Genesis(genesis) => verify_by_chain(token, genesis, at),
@@ -129,7 +134,7 @@ impl AttestationResult {
             Anchor::Genesis(genesis) => Some(genesis),
             Anchor::Keys(_) => None,
         };
-        match summary.refusal(genesis, enclave, at) {
+        match summary.refusal(genesis, wanted, at) {
             None => Ok(Self { summary, claims }),
             Some((cause, detail)) => {
                 Err(RefusedResult { cause, detail, summary: Some(Box::new(summary)), claims: Some(claims) })
@@ -197,7 +202,7 @@ impl Summary {
     fn refusal(
         &self,
         genesis: Option<&GenesisHash>,
-        enclave: Option<&EnclaveName>,
+        wanted: Wanted<'_>,
         at: Timestamp,
     ) -> Option<(ResultCause, String)> {
         if genesis.is_some_and(|genesis| *genesis != self.genesis) {
@@ -212,11 +217,12 @@ impl Summary {
         if self.statuses.is_empty() {
             return Some((ResultCause::Status, "it says nothing of any TEE".to_owned()));
         }
-        if let Some((tee, status)) = self.statuses.iter().find(|(_, status)| *status != "affirming") {
+        let taken = |status: &str| status == "affirming" || wanted.warnings && status == "warning";
+        if let Some((tee, status)) = self.statuses.iter().find(|(_, status)| !taken(status)) {
             return Some((ResultCause::Status, format!("expected `affirming` for {tee}, found `{status}`")));
         }
-        let wanted = enclave.filter(|wanted| self.enclave.enclave().as_ref() != Some(*wanted))?;
-        Some((ResultCause::Enclave, format!("expected `{wanted}`, found `{}`", self.enclave)))
+        let enclave = wanted.enclave.filter(|enclave| self.enclave.enclave().as_ref() != Some(*enclave))?;
+        Some((ResultCause::Enclave, format!("expected `{enclave}`, found `{}`", self.enclave)))
     }
 }
 
@@ -225,10 +231,10 @@ impl Summary {
 pub fn fuzz_result_claims(bytes: &[u8]) {
     let Ok(claims) = serde_json::from_slice::<Value>(bytes) else { return };
     if let Ok(summary) = Summary::read(&claims) {
-        let refusal = summary.refusal(None, None, summary.verified);
+        let refusal = summary.refusal(None, Wanted::default(), summary.verified);
         let affirming = summary.statuses.values().all(|status| status == "affirming") && !summary.statuses.is_empty();
         assert!(refusal.is_some() || affirming, "a result was taken that does not affirm");
-        assert!(summary.refusal(None, None, summary.ends).is_some(), "a result was taken at its end");
+        assert!(summary.refusal(None, Wanted::default(), summary.ends).is_some(), "a result was taken at its end");
     }
 }
 
@@ -281,12 +287,21 @@ mod tests {
             enclave: Option<&str>,
             after: i64,
         ) -> Result<AttestationResult, RefusedResult> {
+            let enclave = enclave.map(|name| name.parse().unwrap());
+            self.verify_as(claims, Wanted { enclave: enclave.as_ref(), warnings: false }, after)
+        }
+
+        fn verify_as(
+            &self,
+            claims: &Value,
+            wanted: Wanted<'_>,
+            after: i64,
+        ) -> Result<AttestationResult, RefusedResult> {
             let token = jws::sign(claims, jws::TYP_ATTESTATION_RESULT, &self.key, &self.chain).unwrap();
             let at = Timestamp::from_unix_secs(NOW.unix_secs() + after);
-            let enclave = enclave.map(|name| name.parse().unwrap());
             let keys = KeySet { keys: vec![jwk(self.key.spki(), &[]).unwrap()] };
-            let by_keys = AttestationResult::verify(&token, Anchor::Keys(&keys), enclave.as_ref(), at);
-            let by_genesis = AttestationResult::verify(&token, Anchor::Genesis(&self.genesis()), enclave.as_ref(), at);
+            let by_keys = AttestationResult::verify(&token, Anchor::Keys(&keys), wanted, at);
+            let by_genesis = AttestationResult::verify(&token, Anchor::Genesis(&self.genesis()), wanted, at);
             assert_eq!(by_keys, by_genesis, "either anchor tells the same");
             by_genesis
         }
@@ -326,18 +341,33 @@ mod tests {
     }
 
     #[test]
+    fn a_warning_is_taken_by_who_takes_warnings_and_a_contraindication_by_nobody() {
+        let signer = Signer::new();
+        let told = |status: &str, warnings| {
+            let mut claims = signer.claims();
+            claims["submods"]["snp"]["ear.status"] = json!(status);
+            signer.verify_as(&claims, Wanted { enclave: None, warnings }, 0).map_err(|refused| refused.cause).err()
+        };
+        assert_eq!((told("warning", true), told("warning", false)), (None, Some(ResultCause::Status)));
+        for status in ["contraindicated", "none", "Affirming", ""] {
+            assert_eq!(told(status, true), Some(ResultCause::Status), "{status}");
+        }
+    }
+
+    #[test]
     fn a_result_of_another_domain_or_key_is_refused_for_its_signature() {
         let signer = Signer::new();
         let token = jws::sign(&signer.claims(), jws::TYP_ATTESTATION_RESULT, &signer.key, &signer.chain).unwrap();
         let other = Signer::new();
         let keys = KeySet { keys: vec![jwk(other.key.spki(), &[]).unwrap()] };
         for anchor in [Anchor::Genesis(&other.genesis()), Anchor::Keys(&keys)] {
-            let refused = AttestationResult::verify(&token, anchor, None, NOW).unwrap_err();
+            let refused = AttestationResult::verify(&token, anchor, Wanted::default(), NOW).unwrap_err();
             assert_eq!((refused.cause, refused.claims), (ResultCause::Signature, None));
         }
         let foreign = claims(GenesisHash::from_bytes([1; 32]));
         let token = jws::sign(&foreign, jws::TYP_ATTESTATION_RESULT, &signer.key, &signer.chain).unwrap();
-        let refused = AttestationResult::verify(&token, Anchor::Genesis(&signer.genesis()), None, NOW).unwrap_err();
+        let refused =
+            AttestationResult::verify(&token, Anchor::Genesis(&signer.genesis()), Wanted::default(), NOW).unwrap_err();
         assert_eq!(refused.cause, ResultCause::Signature);
         assert!(refused.to_string().contains("result.signature"), "{refused}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burgrave_identity::{Anchor, AttestationResult, RefusedResult, ResultCause, ResultSummary};
+use burgrave_identity::{Anchor, AttestationResult, RefusedResult, ResultCause, ResultSummary, WantedResult};
 use burgrave_types::api::KeySet;
 use burgrave_types::{Clock, EnclaveName, GenesisHash, Problem, ProblemCode, SystemClock, Timestamp};
 use clap::Args;
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Whose result it must be
     #[arg(long, value_name = "NAME")]
     enclave: Option<EnclaveName>,
+    /// Take a result that warns: of what is genuine, with weaknesses that its registration concedes, such as a platform out of date
+    #[arg(long)]
+    accept_warnings: bool,
     /// The time to judge at (RFC 3339); now where it is not given
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -50,7 +53,8 @@ pub(crate) fn run(arguments: &Arguments, genesis: Option<GenesisHash>, output: &
         (None, Some(genesis)) => Anchor::Genesis(genesis),
         (None, None) => return Err(untrusted().into()),
     };
-    let judged = match AttestationResult::verify(token.trim(), anchor, arguments.enclave.as_ref(), at) {
+    let wanted = WantedResult { enclave: arguments.enclave.as_ref(), warnings: arguments.accept_warnings };
+    let judged = match AttestationResult::verify(token.trim(), anchor, wanted, at) {
         Ok(AttestationResult { summary, claims }) => {
             Judged { verdict: "accept", cause: None, detail: None, claims: Some(claims), summary: Some(summary) }
         }

@@ -9,7 +9,7 @@ use burgrave_seal::sha256;
 use burgrave_types::{
     DomainClass, EnclaveUid, InstanceId, Problem, ProblemCode, ResultDigest, Revision, Standing, Timestamp,
 };
-use burgrave_verifier::{Appraisal, ResultInputs, Verdict, Verification, attestation_result};
+use burgrave_verifier::{ResultInputs, attestation_result};
 
 use super::lifetime;
 use super::refuse;
@@ -202,32 +202,20 @@ impl Control {
         instance: InstanceId,
         (at, until): (Timestamp, Timestamp),
     ) -> Result<String, Problem> {
-        let verification = Verification {
-            verdict: Verdict::Accept,
-            authentic: true,
-            unproven: Vec::new(),
-            cause: None,
-            tee: admission.claims.tee,
-            claims: Some(admission.claims.clone()),
-            raw: serde_json::Value::Null.into(),
-            valid_until: admission.valid_until,
-            checks: Vec::new(),
-            log: Default::default(),
-            ima: None,
-        };
-        let appraisal = Appraisal::Matched { release: admission.release.to_string(), digest: admission.reference };
-        let inputs = ResultInputs {
+        let payload = attestation_result(&ResultInputs {
             verifier: VERIFIER,
             genesis: self.trust().genesis_hash(),
             enclave: &admission.enclave_name.spiffe_id(self.trust().trust_domain()),
+            release: admission.release.as_str(),
+            reference: admission.reference,
             instance,
             nonce: admission.nonce.as_bytes(),
             evidence: admission.evidence,
-            at,
-            not_after: until.min(signer.until),
+            claims: &admission.claims,
             parts: &admission.parts,
-        };
-        let payload = attestation_result(&verification, &appraisal, &inputs);
+            at,
+            ends: until.min(signer.until),
+        });
         signer.sign_result(&payload).map_err(|error| internal(&error))
     }
 
