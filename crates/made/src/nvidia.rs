@@ -178,6 +178,13 @@ impl Gpu {
         [message.as_slice(), signature.as_ref()].concat()
     }
 
+    /// The same, of another Hopper.
+    #[must_use]
+    pub fn of_another_chip(&self) -> Self {
+        let above = self.between.last().unwrap_or(&self.root);
+        Self { chip: beneath(above, authority("GH100 A01 GSP BROM", 0)), ..self.clone() }
+    }
+
     pub fn part(&self) -> EvidencePart {
         let leaf = self.leaf.signed_by(&*self.leaf_key, &*self.chip).unwrap();
         let authorities = [&self.chip].into_iter().chain(self.between.iter().rev()).chain([&self.root]);

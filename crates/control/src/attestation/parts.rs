@@ -50,6 +50,9 @@ impl Control {
             if let Some(platform) = claims.platform_id.as_ref().filter(|platform| enclave.bars(platform)) {
                 return Err(parts.unfit(refuse::barred(&enclave.name, platform), claims));
             }
+            if parts.claims.iter().any(|other| other.tee == claims.tee && other.platform_id == claims.platform_id) {
+                return Err(parts.unfit(twice(index, claims), claims));
+            }
             if let Err(problem) = appraised(enclave, index, wanted, claims) {
                 return Err(parts.unfit(problem, claims));
             }
@@ -149,6 +152,16 @@ fn missing_part(enclave: &EnclaveRecord, tee: Tee) -> Problem {
     Problem::new(ProblemCode::AttestationRejected, detail)
         .with_cause("part.missing")
         .with_fix("run it where that device is, or register the enclave without it")
+}
+
+/// One device that passes for two.
+fn twice(index: usize, claims: &Claims) -> Problem {
+    let device = claims.platform_id.as_ref().map_or_else(|| "without a name".to_owned(), ToString::to_string);
+    let detail =
+        format!("part {index} of the evidence is the `{}` {device} again, which is a part already", claims.tee);
+    Problem::new(ProblemCode::AttestationRejected, detail)
+        .with_cause("part.twice")
+        .with_fix("let each device stand in the evidence once")
 }
 
 fn unasked(enclave: &EnclaveRecord, index: usize, tee: Tee) -> Problem {

@@ -165,10 +165,17 @@ impl Attester for NitroEnclave {
 
 static GPU: LazyLock<Gpu> = LazyLock::new(Gpu::new);
 
+/// The chips that stand beside each other, by their places.
+static CHIPS: LazyLock<[Gpu; 3]> = LazyLock::new(|| [GPU.clone(), GPU.of_another_chip(), GPU.of_another_chip()]);
+
 /// A GPU's report over a nonce, with SPDM measurements 1 and 2.
 pub(crate) fn gpu(nonce: &[u8; 32], measurements: [u8; 2]) -> EvidencePart {
+    report(&GPU, nonce, measurements)
+}
+
+fn report(chip: &Gpu, nonce: &[u8; 32], measurements: [u8; 2]) -> EvidencePart {
     let blocks = (1..).zip(measurements.map(|value| nvidia::block(&[value; 48]))).collect();
-    Gpu { nonce: *nonce, blocks, ..GPU.clone() }.part()
+    Gpu { nonce: *nonce, blocks, ..chip.clone() }.part()
 }
 
 /// A machine with GPUs beside its CPU, each with these measurements.
@@ -184,7 +191,9 @@ impl<A: Attester> Attester for WithGpus<A> {
     }
 
     fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
-        let gpus = self.1.iter().enumerate();
-        Ok(gpus.map(|(index, measurements)| gpu(&nonce(index, Tee::NvidiaGpu), *measurements)).collect())
+        let gpus = self.1.iter().zip(CHIPS.iter()).enumerate();
+        let report =
+            |(index, (measurements, chip)): (_, (&_, _))| report(chip, &nonce(index, Tee::NvidiaGpu), *measurements);
+        Ok(gpus.map(report).collect())
     }
 }

@@ -148,6 +148,16 @@ async fn swapped(
 }
 
 #[tokio::test]
+async fn a_device_that_passes_for_two_is_refused() {
+    use burgrave_seal::binding::part_nonce;
+    let node = node().await;
+    with_gpu(&node, serde_json::json!([])).await;
+    let problem = swapped(&node, true, |nonce, parts| parts.push(gpu(&part_nonce(nonce, 1, Tee::NvidiaGpu), [1, 2])));
+    let problem = problem.await;
+    assert_eq!(problem.cause.as_deref(), Some("part.twice"), "{problem}");
+}
+
+#[tokio::test]
 async fn a_part_that_is_not_bound_to_lead_and_challenge_is_refused() {
     use burgrave_seal::binding::part_nonce;
     let node = node().await;
