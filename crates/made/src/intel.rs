@@ -108,7 +108,12 @@ pub fn td(version: u16, body_type: u16) -> Made {
 }
 
 pub fn sgx() -> Made {
-    made(Tee::Sgx, 3, 1, enclave_report(0x05, 0xe1, 0x51, 3, 9))
+    enclave(3)
+}
+
+/// An enclave's quote of any version.
+pub fn enclave(version: u16) -> Made {
+    made(Tee::Sgx, version, 1, enclave_report(0x05, 0xe1, 0x51, 3, 9))
 }
 
 fn enclave_report(flags: u8, enclave: u8, signer: u8, product: u8, svn: u8) -> Vec<u8> {

@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
-use burgrave_types::claims::TcbStatus;
 use burgrave_types::{EvidencePart, Tee};
 
 pub use cache::{Cache, RolledBack};
@@ -111,12 +110,13 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
         format_args!("tcbEvaluationDataNumber at least {floor}"),
         number,
     );
-    if standing.status == Status::ConfigurationAndSwHardeningNeeded {
+    // The claims name one status alone, the graver one.
+    if let Some([one, other]) = standing.status.both() {
         let taken = &input.profile.tcb_status;
         checks.fatal(
-            ("dcap.tcb.hardening", Cause::TcbStatus, "profile, tcb_status"),
-            taken.contains(&TcbStatus::ConfigurationNeeded) && taken.contains(&TcbStatus::HardeningNeeded),
-            "a profile that takes both configuration-needed and hardening-needed",
+            ("dcap.tcb.both", Cause::TcbStatus, "profile, tcb_status"),
+            taken.contains(&one) && taken.contains(&other),
+            format_args!("a profile that takes both {one} and {other}"),
             "one that does not",
         );
     }
@@ -128,21 +128,17 @@ fn judge(input: &Input<'_>, quote: &Quote<'_>, findings: &mut Findings) -> Resul
     findings.claims = Some(claims);
     checks.need(
         ("dcap.tcb.revoked", Cause::TcbStatus, LEVELS),
-        standing.status != Status::Revoked,
+        !matches!(standing.status, Status::Revoked | Status::Unknown),
         "a level that Intel has not revoked",
         standing.status.as_str(),
     )?;
     binding(input.expected, quote, checks);
     signatures(quote, &pck, checks)?;
-    // Nothing covers these bytes. Where the quote is refused anyway they tell nothing of whether it is authentic.
+    // Nothing covers these bytes and nothing reads them: they are told, and change no verdict. Genuine quotes have some.
     let padded = quote.trailing.iter().all(|byte| *byte == 0);
-    let fatal = checks.first_cause().is_none();
     let expected = "nothing but zeros behind the signature data";
     let found = format_args!("{} bytes{}", quote.trailing.len(), if padded { "" } else { ", not all zero" });
-    let whole = checks.record(("dcap.quote.padding", Cause::FormatLength, FORMAT), padded, fatal, expected, found);
-    if fatal && !whole {
-        return Err(Stop);
-    }
+    checks.record(("dcap.quote.padding", Cause::FormatLength, FORMAT), padded, false, expected, found);
     judge_boot_log(input.part, quote, input.profile, findings);
     eventlog::judge_run_time(input.profile, findings);
     Ok(())

@@ -18,6 +18,9 @@ const SERVTD_EXT: u64 = 1 << 17;
 const SEPT_VE_DISABLE: u64 = 1 << 28;
 const MIGRATABLE: u64 = 1 << 29;
 
+/// The flags of an enclave that have a meaning: INIT, DEBUG, MODE64BIT, PROVISIONKEY, EINITTOKEN_KEY, CET, KSS, AEXNOTIFY.
+const FLAGS: u64 = 0b100_1111_0111;
+
 /// What a TD may use, by the bit that says so.
 const BITS: [(TdAttribute, u64); 4] = [
     (TdAttribute::Pks, 1 << 30),
@@ -89,8 +92,8 @@ pub(super) fn judge_enclave(report: &EnclaveReport, checks: &mut Checks) {
     let flags = report.flags();
     checks.fatal(
         ("sgx.attributes", Cause::TdAttributes, ENCLAVE),
-        flags & (initialised | mode_64) == initialised | mode_64,
-        "INIT and MODE64BIT",
+        flags & (initialised | mode_64) == initialised | mode_64 && flags & !FLAGS == 0,
+        format_args!("INIT and MODE64BIT, and none but {FLAGS:#x}"),
         format_args!("{flags:#x}"),
     );
 }

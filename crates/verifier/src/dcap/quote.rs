@@ -353,28 +353,32 @@ enum BodyKind {
     Td(Layout),
 }
 
-/// What the body is, its length, and the bytes between it and the header. Enclaves are quoted in version 3, TDs in the later
-/// ones.
+/// What the body is, its length, and the bytes between it and the header. Enclaves are quoted in every version, TDs from 4 on;
+/// version 5 says the body's type and length.
 fn body_shape(version: u16, tee: u32, reader: &mut Reader<'_>) -> Result<(BodyKind, usize, usize), NotTaken> {
     match (version, tee) {
-        (3, TEE_SGX) => Ok((BodyKind::Enclave, ENCLAVE_REPORT, 0)),
+        (3 | 4, TEE_SGX) => Ok((BodyKind::Enclave, ENCLAVE_REPORT, 0)),
         (4, TEE_TDX) => Ok((BodyKind::Td(Layout::V1_0), TD_REPORT_1_0, 0)),
-        (5, TEE_TDX) => {
+        (5, TEE_SGX | TEE_TDX) => {
             let short = NotTaken::Field("body descriptor");
             let (Some(kind), Some(stated)) = (reader.u16_le(), reader.u32_le()) else { return Err(short) };
-            let (layout, length) = match kind {
-                2 => (Layout::V1_0, TD_REPORT_1_0),
-                3 => (Layout::V1_5, TD_REPORT_1_5),
-                4 => (Layout::V1_5Ex, TD_REPORT_1_5_EX),
-                _ => return Err(NotTaken::Algorithm("body type", "2, 3 or 4 (TDX)", kind.to_string())),
+            let (body, length) = match (tee, kind) {
+                (TEE_SGX, 1) => (BodyKind::Enclave, ENCLAVE_REPORT),
+                (TEE_TDX, 2) => (BodyKind::Td(Layout::V1_0), TD_REPORT_1_0),
+                (TEE_TDX, 3) => (BodyKind::Td(Layout::V1_5), TD_REPORT_1_5),
+                (TEE_TDX, 4) => (BodyKind::Td(Layout::V1_5Ex), TD_REPORT_1_5_EX),
+                _ => {
+                    let expected = if tee == TEE_SGX { "1 (SGX)" } else { "2, 3 or 4 (TDX)" };
+                    return Err(NotTaken::Algorithm("body type", expected, kind.to_string()));
+                }
             };
             if usize::try_from(stated) != Ok(length) {
                 return Err(short);
             }
-            Ok((BodyKind::Td(layout), length, 6))
+            Ok((body, length, 6))
         }
         _ => {
-            let expected = if version == 3 { "0 (SGX) in version 3" } else { "0x81 (TDX) in versions 4 and 5" };
+            let expected = if version == 3 { "0 (SGX) in version 3" } else { "0 (SGX) or 0x81 (TDX)" };
             Err(NotTaken::Algorithm("TEE type", expected, format!("{tee:#x}")))
         }
     }

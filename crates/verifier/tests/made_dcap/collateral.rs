@@ -48,12 +48,6 @@ fn collateral_that_intel_did_not_sign_is_refused() {
             ("another TEE", |made| made.tcb_info["id"] = "X".into(), FormatMalformed, false),
             ("another identity version", |made| made.qe_identity["version"] = 3.into(), FormatMalformed, false),
             (
-                "an unknown status",
-                |made| made.tcb_info["tcbLevels"][1]["tcbStatus"] = "Fine".into(),
-                FormatMalformed,
-                false,
-            ),
-            (
                 "fifteen components",
                 |made| drop(made.tcb_info["tcbLevels"][0]["tcb"]["sgxtcbcomponents"].as_array_mut().unwrap().pop()),
                 FormatMalformed,

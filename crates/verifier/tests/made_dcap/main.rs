@@ -17,7 +17,7 @@ mod standing;
 
 use std::sync::Arc;
 
-use burgrave_made::intel::{Made, sgx, td};
+use burgrave_made::intel::{Made, enclave, td};
 use burgrave_verifier::dcap::Cache;
 use burgrave_verifier::{Cause, Endorsements, Verdict, Verification};
 
@@ -39,7 +39,8 @@ fn refused(what: &str, verification: &Verification, cause: Cause, authentic: boo
 fn every_layout() -> Vec<(String, Made)> {
     let tds = [(4, 2), (5, 2), (5, 3), (5, 4)]
         .map(|(version, body)| (format!("TD body {body}, version {version}"), td(version, body)));
-    [("SGX".to_owned(), sgx())].into_iter().chain(tds).collect()
+    let enclaves = [3, 4, 5].map(|version| (format!("SGX, version {version}"), enclave(version)));
+    enclaves.into_iter().chain(tds).collect()
 }
 
 /// A rule, how it is broken, what that is called, and whether the evidence is authentic all the same.

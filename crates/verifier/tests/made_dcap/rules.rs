@@ -34,6 +34,8 @@ fn attributes_that_the_strict_profile_does_not_take_are_refused() {
             ("debug", |made| made.body[48] = 0x07, Debug, true),
             ("32-bit mode", |made| made.body[48] = 0x01, TdAttributes, true),
             ("not initialised", |made| made.body[48] = 0x04, TdAttributes, true),
+            ("a reserved flag", |made| made.body[48] |= 0x08, TdAttributes, true),
+            ("a reserved flag further up", |made| made.body[55] = 0x80, TdAttributes, true),
         ],
     );
 }

@@ -39,6 +39,10 @@ fn a_platform_stands_where_the_first_level_it_reaches_says() {
         assert_eq!(strict.raw["tcb_status"], status, "{what}");
         assert_eq!(strict.claims.unwrap().tcb.advisories, advisories, "{what}");
         case.profile.tcb_status.insert(TcbStatus::OutOfDate);
+        if status == "OutOfDateConfigurationNeeded" {
+            refused("one of both", &case.verify(), Cause::TcbStatus, true);
+            case.profile.tcb_status.insert(TcbStatus::ConfigurationNeeded);
+        }
         accepted(what, &case.verify());
     }
     for component in (0..16).filter(|at| ![6, 8, 9, 10, 11, 12, 13, 14, 15].contains(at)) {
@@ -87,4 +91,13 @@ fn a_floor_on_the_evaluation_number_refuses_old_collateral() {
     let old = sgx().with(|made| made.qe_identity["tcbEvaluationDataNumber"] = 17.into()).case();
     let profile = toml::from_str::<Profile>("[dcap]\nmin_tcb_evaluation_number = 18").unwrap();
     refused("the identity below it", &Case { profile, ..old }.verify(), Cause::TcbStatus, true);
+}
+
+#[test]
+fn a_status_that_is_not_known_refuses_the_platforms_that_bear_it_alone() {
+    let elsewhere = sgx().with(|made| made.tcb_info["tcbLevels"][1]["tcbStatus"] = "Rebranded".into());
+    accepted("another level's", &elsewhere.case().verify());
+    let mut own = sgx().with(|made| made.tcb_info["tcbLevels"][0]["tcbStatus"] = "Rebranded".into()).case();
+    own.profile.tcb_status = TcbStatus::ALL.iter().copied().collect();
+    refused("its own", &own.verify(), Cause::TcbStatus, false);
 }
