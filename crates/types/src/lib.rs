@@ -23,6 +23,7 @@
 )]
 
 pub mod api;
+pub mod certificate_table;
 pub mod claims;
 pub mod digest;
 pub mod enclave;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::sync::{Arc, Mutex, mpsc};
 
+use burgrave_types::certificate_table::{ARK, ASK, VCEK, write};
+
 use super::*;
-use crate::snp::tests::{ARK, ASK, VCEK, table};
 use crate::stand_in::{PseudoFile, take_written};
 
 /// What the driver that registered with configfs-tsm is like.
@@ -52,7 +53,7 @@ fn cca_token(request: &Request) -> Vec<u8> {
 }
 
 fn snp() -> Driver {
-    let more = Some(table(&[(VCEK, b"chip"), (ASK, b"signer"), (ARK, b"root")]));
+    let more = Some(write(&[(VCEK, b"chip"), (ASK, b"signer"), (ARK, b"root")]));
     Driver { provider: "sev_guest", floor: Some(0), more, report: snp_report }
 }
 

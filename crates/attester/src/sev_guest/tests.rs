@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use burgrave_types::certificate_table::{ARK, ASK, VCEK, write};
 use proptest::prelude::*;
 
 use super::*;
-use crate::snp::tests::{ARK, ASK, VCEK, table};
 
 const ENOTTY: i32 = 25;
 const EIO: i32 = 5;
@@ -101,7 +101,7 @@ impl SevGuestDevice for Driver {
 }
 
 fn attester(turns: &[Turn]) -> SevGuestAttester {
-    let certificates = table(&[(VCEK, b"chip"), (ASK, b"signer"), (ARK, b"root")]);
+    let certificates = write(&[(VCEK, b"chip"), (ASK, b"signer"), (ARK, b"root")]);
     SevGuestAttester::with_device(Box::new(Driver::new(turns, certificates)), "/dev/sev-guest".as_ref())
 }
 
