@@ -44,6 +44,25 @@ pub(crate) fn endorsements() -> Result<Vec<Vec<u8>>> {
     evidence("", &names)
 }
 
+/// Evidence as people bring it: as it is, as text, in JSON, before a table of certificates, behind a header.
+pub(crate) fn files() -> Result<Vec<Vec<u8>>> {
+    let mut found = evidence("", &["report.bin", "document.cose", "token.cbor", "quote.msg"])?;
+    found.truncate(8);
+    let reports = evidence("snp", &["report.bin"])?;
+    let vek = evidence("snp", &["vek.der"])?;
+    for (report, vek) in reports.into_iter().zip(vek).take(2) {
+        let base64 = data_encoding::BASE64.encode(&report);
+        found.push(data_encoding::HEXLOWER.encode(&report).into_bytes());
+        found.push(format!("{{\"evidence\":[{{\"report\":\"{base64}\"}}]}}").into_bytes());
+        found.push(base64.into_bytes());
+        let head = [0u32, 1184, 0, 0, 0, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+        found.push([head, report.clone()].concat());
+        let table = burgrave_types::certificate_table::write(&[(burgrave_types::certificate_table::VCEK, &vek)]);
+        found.push([report, table].concat());
+    }
+    Ok(found)
+}
+
 /// Every folder of the verifier's evidence, encoded as it travels.
 pub(crate) fn whole_evidence() -> Result<Vec<Vec<u8>>> {
     let mut folders = BTreeMap::<PathBuf, BTreeMap<String, Vec<u8>>>::new();

@@ -76,6 +76,7 @@ targets! {
     "verifier-endorsement" bodies::endorsement, seeds::endorsements;
     "verifier-event-log" burgrave_verifier::eventlog::fuzz_decode, seeds::event_log;
     "verifier-evidence" bodies::verify, seeds::whole_evidence;
+    "verifier-files" burgrave_verifier::files::fuzz_part, seeds::files;
     "verifier-ima" burgrave_verifier::ima::fuzz_decode, seeds::run_time_log;
     "verifier-nitro" burgrave_verifier::nitro::fuzz_decode, || seeds::evidence("nitro", &["document.cose"]);
     "verifier-nvidia" burgrave_verifier::nvidia::fuzz_decode, || seeds::evidence("nvidia-gpu", &["report.bin"]);

@@ -64,11 +64,11 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     )
 }
 
-/// Whether bytes begin as a signed message and name a field that only these documents have.
+/// Whether bytes begin as a signed message and name fields that only these documents have.
 pub(crate) fn looks_like_document(bytes: &[u8]) -> bool {
-    const FIELD: &[u8] = b"\x69module_id";
     let message = bytes.strip_prefix(&[0xd2]).unwrap_or(bytes);
-    message.first() == Some(&0x84) && message.windows(FIELD.len()).any(|window| window == FIELD)
+    let names = |field: &[u8]| message.windows(field.len()).any(|window| window == field);
+    message.first() == Some(&0x84) && names(b"module_id") && names(b"cabundle")
 }
 
 /// The body of a fuzz target: reads bytes as an envelope and as a document. Returns of how many of them they are one.

@@ -22,12 +22,13 @@ use serde_json::json;
 use crate::check::{Checks, Stop};
 use crate::text::hex_text;
 use crate::verification::Findings;
-use crate::{Cause, Endorsements, Expected, Input, Raw, policy};
+use crate::{Cause, Endorsement, Endorsements, Expected, Input, Raw, policy};
 pub use chain::VekExtensions;
+pub(crate) use chain::is_vek;
 use chain::{Chain, Vek};
 pub(crate) use known::KnownPlatforms;
-pub(crate) use report::looks_like_report;
 pub use report::{Family, Report, SigningKey, Tcb};
+pub(crate) use report::{before_table, in_response, looks_like_report};
 
 const ABI: &str = "AMD 56860, MSG_REPORT_REQ";
 const KDS: &str = "AMD 57230, certificate extensions";
@@ -51,10 +52,17 @@ pub(crate) fn report_data(part: &EvidencePart, checks: &mut Checks) -> Result<[u
 /// Verifies a report, or a certificate alone.
 pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let Some(bytes) = input.part.item(REPORT) else {
-        let fatal = input.expected != Expected::None;
+        // What is neither certificate nor list may be the report, under another name: then the certificate alone says nothing.
+        let is_evidence = |bytes: &Vec<u8>| matches!(Endorsement::read(bytes), Endorsement::Other);
+        let other = input.part.items.iter().find(|(_, bytes)| is_evidence(bytes)).map(|(name, _)| name);
+        let fatal = input.expected != Expected::None || other.is_some();
         let rule = ("snp.report.present", Cause::FormatMalformed, ABI);
         let expected = "the item `report.bin`, which alone can be bound to anything";
-        findings.checks.record(rule, false, fatal, expected, "no such item: the certificate alone is judged");
+        let found = match other {
+            Some(name) => format!("no such item, and `{name}` is neither a report nor a certificate"),
+            None => "no such item: the certificate alone is judged".to_owned(),
+        };
+        findings.checks.record(rule, false, fatal, expected, found);
         if fatal {
             return Err(Stop);
         }
@@ -79,10 +87,12 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
 fn judge_anew(input: &Input<'_>, report: &Report, bytes: &[u8], findings: &mut Findings) -> Result<(), Stop> {
     let beside = Endorsements::beside(input.part);
     let Some(leaf) = chain::find_leaf(input.part, [&beside, input.endorsements], Some(report)) else {
+        let unread = chain::unread_leaf(input.part);
+        let cause = if unread.is_some() { Cause::FormatMalformed } else { Cause::ChainUntrusted };
         return Err(findings.checks.stop(
-            ("snp.vek.present", Cause::ChainUntrusted, "AMD 57230, VCEK; AMD 58369, VLEK"),
+            ("snp.vek.present", cause, "AMD 57230, VCEK; AMD 58369, VLEK"),
             format!("a {} certificate beside the report", report.signing_key),
-            "none",
+            unread.map_or_else(|| "none".to_owned(), |name| format!("none: `{name}` is no certificate (DER or PEM)")),
         ));
     };
     let vek = chain::read_leaf(leaf, findings)?;
@@ -134,8 +144,8 @@ fn read_report(bytes: &[u8], checks: &mut Checks) -> Result<Report, Stop> {
     };
     checks.need(
         ("snp.report.version", Cause::FormatVersion, ABI),
-        matches!(report.version, 2 | 3 | 5),
-        "2, 3 or 5",
+        matches!(report.version, 2..=5),
+        "2 to 5",
         report.version,
     )?;
     checks.need(

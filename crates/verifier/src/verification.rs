@@ -1,7 +1,5 @@
 //! The one door: a part of evidence in, a verdict with its reasons out.
 
-use std::collections::BTreeMap;
-
 use burgrave_types::claims::Proved;
 use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
 use serde::Serialize;
@@ -203,32 +201,6 @@ fn run_time_is_proved(input: &Input<'_>, findings: &mut Findings) {
         "a run-time log that was replayed and of which everything is allowed",
         if proved { "such a log" } else { "none" },
     );
-}
-
-/// Which TEE items (file name → bytes) come from, by their names and shapes; `None` where no format is recognised.
-pub fn detect(items: &BTreeMap<String, Vec<u8>>) -> Option<Tee> {
-    let has = |name: &str| items.contains_key(name);
-    if has("hcl-report.bin") || items.values().any(|bytes| azure::looks_like_report(bytes)) {
-        Some(Tee::AzVtpm)
-    } else if has(burgrave_types::simulated::REPORT_ITEM) {
-        Some(Tee::Simulated)
-    } else if has("document.cose") || items.values().any(|bytes| nitro::looks_like_document(bytes)) {
-        Some(Tee::Nitro)
-    } else if has("token.cbor") || items.values().any(|bytes| cca::looks_like_token(bytes)) {
-        Some(Tee::Cca)
-    } else if items.values().any(|bytes| nvidia::looks_like_report(bytes)) {
-        Some(Tee::NvidiaGpu)
-    } else if let Some(tee) = items.values().find_map(|bytes| dcap::looks_like_quote(bytes)) {
-        Some(tee)
-    } else if items.iter().any(|(name, bytes)| tpm::is_quote_item(name) || tpm::looks_like_quote(bytes)) {
-        Some(Tee::Tpm)
-    } else if items.values().any(|bytes| snp::looks_like_report(bytes))
-        || ["vcek.der", "vlek.der", "vek.der"].into_iter().any(has)
-    {
-        Some(Tee::Snp)
-    } else {
-        None
-    }
 }
 
 /// What [`inspect`] found: decoded, and believed by nobody.

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use burgrave_types::claims::HexBytes;
 use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
+use burgrave_verifier::files::{self, Brought, Origin};
 use burgrave_verifier::tpm::{AkProof, ek_digest};
 use burgrave_verifier::{
     Cause, Check, Endorsements, Expected, Input, Inspected, Profile, ReferenceLog, Roots, TpmProfile, TpmTrust,
-    Verdict, Verification, files, inspect, verify,
+    Verdict, Verification, inspect, verify,
 };
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::{Outcome, read, read_text};
 use crate::args::ServerArgs;
@@ -83,8 +85,9 @@ pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) 
         Command::Result(arguments) => super::result::run(&arguments, server.genesis, output),
         Command::Verify(arguments) => judge(&arguments, output),
         Command::Inspect(source) => {
-            let inspected = inspected(&source.part()?)?;
-            output.show(&inspected, |inspected| Ok(describe(inspected, output)))
+            let brought = source.brought()?;
+            let found = Found { found: inspected(&brought.part)?, origins: brought.origins };
+            output.show(&found, |found| Ok(describe(found, output)))
         }
     }
 }
@@ -95,7 +98,7 @@ pub(crate) fn claims_of(
     tee: Option<Tee>,
     now: Timestamp,
 ) -> Result<(Option<Claims>, ReferenceLog), Problem> {
-    let part = Source { path: path.to_owned(), tee }.part()?;
+    let part = Source { path: path.to_owned(), tee }.brought()?.part;
     let read = inspected(&part)?;
     // A TPM's registers make no claim until they were held against what it quoted. Whose the TPM is, the registration says;
     // that the key is that TPM's, it proves to the node when it attests.
@@ -126,7 +129,7 @@ fn inspected(part: &EvidencePart) -> Result<Inspected, Problem> {
 }
 
 fn judge(arguments: &Verify, output: &Output) -> Outcome {
-    let part = arguments.source.part()?;
+    let Brought { part, origins } = arguments.source.brought()?;
     let roots = match arguments.root.as_slice() {
         [] => Roots::vendor(),
         files => {
@@ -152,9 +155,9 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
     let endorsements = endorsements(&arguments.endorsements)?;
     let at = arguments.at.unwrap_or_else(|| SystemClock.now());
     let input = Input { part: &part, endorsements: &endorsements, roots: &roots, profile: &profile, expected, at };
-    let verification = verify(&input);
-    output.show(&verification, |verification| Ok(report(verification, at, output)))?;
-    match verification.verdict {
+    let found = Found { found: verify(&input), origins };
+    output.show(&found, |found| Ok(report(found, at, output)))?;
+    match found.found.verdict {
         Verdict::Accept => Ok(()),
         Verdict::Reject => Err(Failure::Quiet(ProblemCode::AttestationRejected.exit_code())),
     }
@@ -162,10 +165,10 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
 
 impl Source {
     /// Reads the evidence.
-    fn part(&self) -> Result<EvidencePart, Problem> {
-        files::part(named_files(&self.path)?, self.tee).ok_or_else(|| {
-            let detail = format!("`{}` is not recognised as evidence of any TEE", self.path.display());
-            Problem::new(ProblemCode::RequestInvalid, detail).with_fix("name the TEE it comes from with `--tee`")
+    fn brought(&self) -> Result<Brought, Problem> {
+        files::part(named_files(&self.path)?, self.tee).map_err(|error| {
+            let detail = format!("`{}` cannot be judged: {error}", self.path.display());
+            Problem::new(ProblemCode::RequestInvalid, detail).with_fix(error.fix())
         })
     }
 }
@@ -214,7 +217,16 @@ fn unusable(what: &str, why: &str) -> Problem {
         .with_fix("name another; `burgrave evidence verify --help` says what is expected")
 }
 
-fn report(verification: &Verification, at: Timestamp, output: &Output) -> String {
+/// What was found in evidence, and where its items come from that are no file of their own name.
+#[derive(Debug, Serialize)]
+struct Found<T> {
+    #[serde(flatten)]
+    found: T,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    origins: Vec<Origin>,
+}
+
+fn report(Found { found: verification, origins }: &Found<Verification>, at: Timestamp, output: &Output) -> String {
     let unproven = verification.unproven.first();
     let verdict = match (verification.verdict, verification.cause) {
         (Verdict::Accept, _) => match unproven {
@@ -241,6 +253,7 @@ fn report(verification: &Verification, at: Timestamp, output: &Output) -> String
         .fact("judged at", at)
         .maybe("valid until", until)
         .fact("TEE", verification.tee);
+    let facts = origin_facts(facts, origins);
     let facts = match &verification.claims {
         Some(claims) => claim_facts(facts, claims),
         None => facts,
@@ -266,14 +279,18 @@ fn line(check: &Check, output: &Output) -> String {
     format!("{mark} {name} ({cause})\n    expected {expected}\n    found    {found}\n    by       {reference}\n")
 }
 
-fn describe(inspected: &Inspected, output: &Output) -> String {
-    let facts = Facts::new(output).fact("TEE", inspected.tee);
+fn describe(Found { found: inspected, origins }: &Found<Inspected>, output: &Output) -> String {
+    let facts = origin_facts(Facts::new(output).fact("TEE", inspected.tee), origins);
     let facts = match &inspected.claims {
         Some(claims) => claim_facts(facts, claims),
         None => facts,
     };
     let raw = serde_json::to_string_pretty(&inspected.raw).unwrap_or_default();
     format!("{}\nNot verified: `burgrave evidence verify` judges it.\n\n{raw}\n", facts.finish())
+}
+
+fn origin_facts<'a>(facts: Facts<'a>, origins: &[Origin]) -> Facts<'a> {
+    origins.iter().fold(facts, |facts, origin| facts.fact("read", origin))
 }
 
 /// Claims as facts.

@@ -85,27 +85,44 @@ pub(super) struct Chain {
 /// The endorsements among which certificates are found: those beside the report, those of the caller.
 type Given<'a> = [&'a Endorsements; 2];
 
-/// The VEK certificate: the item of that name, else the one for the report's chip and TCB among all certificates with a VEK's
-/// extensions, else any of these.
+/// The items that a VEK certificate has, by what they are called.
+const NAMES: [&str; 6] = ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"];
+
+/// The VEK certificate: that for the report's kind of key, chip and TCB among all certificates that are at hand, else the item
+/// of that name, else any with a VEK's extensions. A stale one that was left beside the right one does no harm.
 pub(super) fn find_leaf<const N: usize>(
     part: &EvidencePart,
     given: [&Endorsements; N],
     report: Option<&Report>,
 ) -> Option<Certificate> {
-    for name in ["vcek.der", "vlek.der", "vek.der", "vcek.pem", "vlek.pem", "vek.pem"] {
-        if let Some(bytes) = part.item(name) {
-            return match Endorsement::read(bytes) {
-                Endorsement::Certificates(mut certificates) if certificates.len() == 1 => certificates.pop(),
-                _ => None,
-            };
-        }
-    }
-    let is_vek =
-        |certificate: &&Certificate| certificate.extension(HW_ID).is_some() || certificate.extension(CSP_ID).is_some();
-    let certificates = given.iter().flat_map(|given| &given.certificates);
-    let veks: Vec<_> = certificates.filter(is_vek).collect();
+    let veks: Vec<_> = given.iter().flat_map(|given| &given.certificates).filter(|one| is_of_chip(one)).collect();
     let fitting = report.and_then(|report| veks.iter().find(|certificate| fits(certificate, report)));
-    fitting.or(veks.first()).map(|certificate| (*certificate).clone())
+    if let Some(fitting) = fitting {
+        return Some((*fitting).clone());
+    }
+    let named = NAMES.iter().filter_map(|name| part.item(name)).find_map(|bytes| match Endorsement::read(bytes) {
+        Endorsement::Certificates(certificates) => {
+            let vek = certificates.iter().find(|certificate| is_of_chip(certificate));
+            vek.or(certificates.first()).cloned()
+        }
+        _ => None,
+    });
+    named.or_else(|| veks.first().map(|certificate| (*certificate).clone()))
+}
+
+/// The item that should be a VEK certificate by its name and is none.
+pub(super) fn unread_leaf(part: &EvidencePart) -> Option<&'static str> {
+    let is_unread = |bytes: &[u8]| !matches!(Endorsement::read(bytes), Endorsement::Certificates(_));
+    NAMES.into_iter().find(|name| part.item(name).is_some_and(is_unread))
+}
+
+/// Whether bytes are a VCEK or VLEK certificate, or some with one among them.
+pub(crate) fn is_vek(bytes: &[u8]) -> bool {
+    matches!(Endorsement::read(bytes), Endorsement::Certificates(found) if found.iter().any(is_of_chip))
+}
+
+fn is_of_chip(certificate: &Certificate) -> bool {
+    certificate.extension(HW_ID).is_some() || certificate.extension(CSP_ID).is_some()
 }
 
 /// Whether a VEK certificate is for the report's kind of key, chip and TCB.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::signature::ParsedPublicKey;
+use burgrave_types::certificate_table;
 
 use crate::reader::Reader;
 
@@ -15,9 +16,30 @@ const SCALAR: usize = 72;
 /// Bytes of a P-384 scalar.
 const P384: usize = 48;
 
+/// The kernel's buffer for the firmware's answer (`struct snp_report_resp`).
+const LONGEST_RESPONSE: usize = 4000;
+
 /// Whether bytes have the length and version of a report.
 pub(crate) fn looks_like_report(bytes: &[u8]) -> bool {
     bytes.len() == LENGTH && matches!(bytes.first_chunk::<4>(), Some([1..=9, 0, 0, 0]))
+}
+
+/// The report within the firmware's answer, as `SNP_GET_REPORT` gives it (AMD 56860, table "MSG_REPORT_RSP"): status, size, 24
+/// bytes of zeros, the report, and zeros behind it where the whole buffer was written down.
+pub(crate) fn in_response(bytes: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(bytes);
+    let (status, size, reserved) = (reader.u32_le()?, reader.u32_le()?, reader.array::<24>()?);
+    let report = reader.take(LENGTH)?;
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let fits = status == 0 && usize::try_from(size) == Ok(LENGTH) && is_zero(&reserved) && is_zero(reader.rest());
+    (fits && bytes.len() <= LONGEST_RESPONSE && looks_like_report(report)).then_some(report)
+}
+
+/// The report and the host's certificate table behind it, as tools write an extended report down.
+pub(crate) fn before_table(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (report, table) = bytes.split_at_checked(LENGTH)?;
+    let holds_certificates = || certificate_table::read(table).is_ok_and(|rows| !rows.is_empty());
+    (looks_like_report(report) && holds_certificates()).then_some((report, table))
 }
 
 /// A family of processors that share a root key and a layout of TCB versions.
@@ -148,6 +170,10 @@ pub struct Report {
     pub chip_id: [u8; 64],
     pub committed_tcb: Tcb,
     pub launch_tcb: Tcb,
+    /// The mitigations that the firmware had verified when the guest was launched, a bit each; zero before version 5.
+    pub launch_mitigations: u64,
+    /// Those of now.
+    pub current_mitigations: u64,
 }
 
 impl Report {
@@ -179,6 +205,8 @@ impl Report {
         let committed_tcb = Tcb(reader.array()?); // 0x1e0
         reader.take(8)?; // 0x1e8 firmware builds
         let launch_tcb = Tcb(reader.array()?); // 0x1f0
+        let mitigations = [reader.u64_le()?, reader.u64_le()?]; // 0x1f8 LAUNCH_MIT_VECTOR, 0x200 CURRENT_MIT_VECTOR
+        let [launch_mitigations, current_mitigations] = if version >= 5 { mitigations } else { [0; 2] };
         let signing_key = match (flags >> 2) & 7 {
             0 => SigningKey::Vcek,
             1 => SigningKey::Vlek,
@@ -206,6 +234,8 @@ impl Report {
             chip_id,
             committed_tcb,
             launch_tcb,
+            launch_mitigations,
+            current_mitigations,
         })
     }
 

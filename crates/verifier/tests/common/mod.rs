@@ -125,7 +125,7 @@ impl Row {
             case.roots = Roots::only(only).unwrap();
         }
         // What the files look like agrees with what the row says they are.
-        let detected = files::part(case.part.items.clone(), None).expect("a known format");
+        let detected = files::part(case.part.items.clone(), None).expect("a known format").part;
         assert_eq!(detected.tee, case.part.tee, "{}", self.id);
         case
     }
