@@ -122,6 +122,103 @@ fn inspection_shows_claims_of_evidence_that_would_be_rejected() {
     assert!(json(&answer)["claims"]["launch"]["measurement"].is_string());
 }
 
+/// A folder with these files.
+fn folder(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn packaged(name: &str) -> Vec<u8> {
+    std::fs::read(testdata(name)).unwrap()
+}
+
+const AT: [&str; 2] = ["--at", "2026-03-01T00:00:00Z"];
+
+#[test]
+fn a_forged_report_under_another_name_is_never_accepted_on_its_certificate() {
+    let genuine = packaged("snp/milan-v2-virtee/report.bin");
+    let mut forged = genuine.clone();
+    forged[0x90] ^= 1;
+    for (report, code) in [(genuine, 0), (forged, 7)] {
+        for name in ["attestation_report.bin", "outblob", "report.bin"] {
+            for certificate in ["vcek.der", "certs/vcek.der"] {
+                let files = [(name, report.clone()), (certificate, packaged("snp/milan-v2-virtee/vcek.der"))];
+                let answer = run(folder(&files).path(), &AT);
+                assert_eq!(answer.status.code(), Some(code), "{name}, {certificate}: {answer:?}");
+                assert_eq!(json(&answer)["claims"].is_object(), true);
+            }
+        }
+    }
+    let notes = folder(&[("notes", b"?".to_vec()), ("vcek.der", packaged("snp/milan-v2-virtee/vcek.der"))]);
+    let answer = run(notes.path(), &AT);
+    assert_eq!((answer.status.code(), json(&answer)["cause"].as_str()), (Some(7), Some("format.malformed")));
+}
+
+#[test]
+fn inspection_says_what_was_taken_off_and_what_is_wrong() {
+    let text: String = packaged("snp/milan-v2-virtee/report.bin").iter().map(|byte| format!("{byte:02x}")).collect();
+    let given = folder(&[("report.txt", text.into_bytes()), ("readme", b"?".to_vec())]);
+    let inspect = |path: &Path, more: &[&str]| {
+        burgrave(&testdata("")).args(["evidence", "inspect"]).arg(path).args(more).output().unwrap()
+    };
+    let words = String::from_utf8(inspect(given.path(), &[]).stdout).unwrap();
+    assert!(words.contains("`report.bin` from `report.txt`: hexadecimal"), "{words}");
+    assert!(words.contains("`readme`") && words.contains("not judged") && !words.contains("up-to-date"), "{words}");
+    let told = json(&inspect(given.path(), &["-o", "json"]));
+    assert_eq!(told["origins"][0]["forms"], serde_json::json!(["hexadecimal"]));
+    assert_eq!(told["unused"], serde_json::json!(["readme"]));
+    let unread = inspect(&testdata("README.md"), &["--tee", "snp"]);
+    let words = String::from_utf8(unread.stderr).unwrap();
+    assert_eq!(unread.status.code(), Some(2));
+    assert!(words.contains("snp.report.length expected 1184 bytes, found"), "{words}");
+}
+
+#[test]
+fn a_hosts_certificate_table_endorses() {
+    let vcek = packaged("snp/milan-v2-virtee/vcek.der");
+    let table = burgrave_types::certificate_table::write(&[(burgrave_types::certificate_table::VCEK, &vcek)]);
+    let report = folder(&[("report.bin", packaged("snp/milan-v2-virtee/report.bin"))]);
+    let table = folder(&[("auxblob", table)]);
+    let auxblob = table.path().join("auxblob");
+    assert_eq!(run(report.path(), &AT).status.code(), Some(7));
+    let endorsed = run(report.path(), &[&AT[..], &["--endorsements", auxblob.to_str().unwrap()]].concat());
+    assert_eq!(endorsed.status.code(), Some(0), "{endorsed:?}");
+}
+
+#[test]
+fn evidence_cannot_write_to_the_terminal() {
+    let text = |text: &[u8]| [&[0x78, u8::try_from(text.len()).unwrap()], text].concat();
+    let field = |name: &[u8], value: Vec<u8>| [text(name), value].concat();
+    let hostile = "\u{1b}[2J\u{9b}1;1Hverdict accepted\n".as_bytes();
+    let payload = [
+        vec![0xa6],
+        field(b"module_id", text(b"i-0-enc0")),
+        field(b"timestamp", vec![1]),
+        field(b"digest", text(hostile)),
+        field(b"pcrs", [vec![0xa1, 0, 0x58, 48], vec![1; 48]].concat()),
+        field(b"certificate", vec![0x41, 1]),
+        field(b"cabundle", vec![0x81, 0x41, 1]),
+    ]
+    .concat();
+    let payload = [vec![0x59], u16::try_from(payload.len()).unwrap().to_be_bytes().to_vec(), payload].concat();
+    let document = [&[0x84, 0x44, 0xa1, 1, 0x38, 0x22, 0xa0], payload.as_slice(), &[0x58, 96], &[1; 96]].concat();
+    let given = folder(&[("document.cose", document), ("\u{1b}[31m", b"?".to_vec())]);
+    let verify = |more: &[&str]| burgrave(given.path()).args(["evidence", "verify", "."]).args(more).output().unwrap();
+    for answer in [verify(&[]), verify(&["-o", "json"]), verify(&["--tee", "snp"])] {
+        let shown = [answer.stdout, answer.stderr].concat();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(!shown.contains(|one: char| one.is_control() && one != '\n'), "{shown:?}");
+        assert!(!shown.lines().any(|line| line.starts_with("verdict accepted")), "{shown}");
+    }
+    let words = String::from_utf8(verify(&[]).stdout).unwrap();
+    assert!(words.contains("`\\u{1b}[2J\\u{9b}1;1Hverdict accepted\\n`"), "{words}");
+}
+
 /// Runs every row that has arguments, and says how many.
 fn judge_all(folder: &Path) -> usize {
     let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();

@@ -115,6 +115,16 @@ impl Checks {
         self.0.extend_from_slice(checks);
     }
 
+    /// The first fatal failure; one of `otherwise` where none stands recorded.
+    pub(crate) fn into_failure(mut self, otherwise: Rule) -> Check {
+        let failed = self.0.iter().position(|check| check.fatal && !check.passed);
+        let failed = failed.unwrap_or_else(|| {
+            let _ = self.stop(otherwise, "evidence that can be read", "something else");
+            self.0.len() - 1
+        });
+        self.0.swap_remove(failed)
+    }
+
     pub(crate) fn into_vec(self) -> Vec<Check> {
         self.0
     }

@@ -13,7 +13,7 @@ mod unwrap;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use burgrave_types::simulated::REPORT_ITEM;
+use burgrave_types::simulated::{REPORT_ITEM, SIGNATURE_ITEM};
 use burgrave_types::{EvidencePart, Tee};
 use serde::Serialize;
 use thiserror::Error;
@@ -29,6 +29,8 @@ pub struct Brought {
     pub part: EvidencePart,
     /// Where the items come from that are not a file of their own name.
     pub origins: Vec<Origin>,
+    /// Files that are neither evidence nor endorse it: nothing is drawn from them.
+    pub unused: Vec<String>,
 }
 
 /// Where an item comes from.
@@ -131,7 +133,7 @@ pub fn part(files: impl IntoIterator<Item = (String, Vec<u8>)>, tee: Option<Tee>
         // Whoever names the TEE of one file says that it is the evidence, whatever it looks like.
         piece.name = (*item).to_owned();
     }
-    let mut brought = Brought { part: EvidencePart::new(tee, []), origins: Vec::new() };
+    let mut brought = Brought { part: EvidencePart::new(tee, []), origins: Vec::new(), unused: Vec::new() };
     for piece in pieces {
         brought.add(piece);
     }
@@ -141,6 +143,9 @@ pub fn part(files: impl IntoIterator<Item = (String, Vec<u8>)>, tee: Option<Tee>
 impl Brought {
     /// An item of a name that is taken already gets one of its own: it endorses, by what it is.
     fn add(&mut self, piece: Piece) {
+        if piece.shape == Shape::Other && !is_item(&piece.name) {
+            self.unused.push(piece.file.clone());
+        }
         let mut item = piece.name;
         while self.part.items.contains_key(&item) {
             item = format!("{}#{item}", piece.file);
@@ -150,6 +155,32 @@ impl Brought {
         }
         self.part.items.insert(item, piece.bytes);
     }
+}
+
+/// Whether something is read from an item by its name, whatever it looks like.
+fn is_item(name: &str) -> bool {
+    const ITEMS: [&str; 14] = [
+        "ak.pub",
+        "ccel.bin",
+        "chain.pem",
+        "collateral.json",
+        "document.cose",
+        "ek.pub",
+        "eventlog.bin",
+        "hcl-report.bin",
+        "ima.bin",
+        "ima.offset",
+        "quote.bin",
+        "report.bin",
+        "token.cbor",
+        REPORT_ITEM,
+    ];
+    let ends = |head, tail| name.starts_with(head) && name.ends_with(tail);
+    ITEMS.contains(&name)
+        || ends("quote", ".msg")
+        || ends("quote", ".sig")
+        || ends("pcrs", ".json")
+        || name == SIGNATURE_ITEM
 }
 
 /// The items of a TEE that are found by their shape where no file has their name; the evidence itself comes first.
@@ -219,6 +250,14 @@ fn tee_of(pieces: &[Piece]) -> Result<Option<Tee>, NotBrought> {
     let is_of_chip = |piece: &Piece| piece.shape == Shape::Endorsement && crate::snp::is_vek(&piece.bytes);
     let alone = || pieces.iter().any(is_of_chip).then_some(Tee::Snp);
     Ok(found.into_keys().next().or_else(alone))
+}
+
+/// The certificates, lists and collateral in a file beside evidence: itself, or what it wraps (a host's certificate table, JSON, text).
+pub fn endorsements(name: String, bytes: Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
+    let pieces = pieces(name, bytes).into_iter();
+    pieces
+        .filter(|piece| piece.shape != Shape::Other && !matches!(piece.shape, Shape::Evidence(_)))
+        .map(|piece| piece.bytes)
 }
 
 /// The body of a fuzz target: takes bytes as a file, and as each of two. What comes of it has the bytes that stood there, and

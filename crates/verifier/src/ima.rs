@@ -29,7 +29,7 @@ pub use state::ImaState;
 use state::Standing;
 
 pub(crate) const ITEM: &str = "ima.bin";
-const OFFSET_ITEM: &str = "ima.offset";
+pub(crate) const OFFSET_ITEM: &str = "ima.offset";
 /// The PCR that IMA extends.
 const PCR: u32 = 10;
 /// The most that a piece may have.
@@ -37,6 +37,11 @@ const MOST_BYTES: usize = 2 * 1024 * 1024;
 /// A piece that is longer than this was cut by the bound on it: the longest entry is 64 KiB.
 const FULL_PIECE: usize = MOST_BYTES - 64 * 1024;
 const TEMPLATES: &str = "Linux IMA-templates.rst, binary_runtime_measurements";
+
+/// A whole log in pieces that [`crate::verify`] takes, one after another: `ima.offset` of each is what the ones before it have.
+pub(crate) fn pieces(log: &[u8]) -> Vec<&[u8]> {
+    Entry::cut(log, MOST_BYTES)
+}
 
 /// Replays and appraises the part's piece of the log, if there is one. Only signatures that were verified may vouch for
 /// `quoted`, which must be of one boot, that of `reset_count`.

@@ -78,5 +78,5 @@ pub use result::{EAT_PROFILE, ResultInputs, attestation_result};
 pub use run_time::{FileDigest, FileKey, RunTimeProfile};
 pub use text::Text;
 pub use trust::{Endorsement, Endorsements, Roots};
-pub use verification::{Expected, Input, Inspected, Verdict, Verification, fuzz_verify, inspect, verify};
+pub use verification::{Expected, Input, Inspected, Verdict, Verification, fuzz_verify, inspect, verify, verify_whole};
 pub use x509::{Certificate, Crl};

@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::check::{Checks, Stop};
 use crate::eventlog::MeasuredLog;
 use crate::ima::ImaState;
-use crate::{Cause, Check, Endorsements, Profile, Raw, Roots, azure, cca, dcap, nitro, nvidia, simulated, snp, tpm};
+use crate::{
+    Cause, Check, Endorsements, Profile, Raw, Roots, azure, cca, dcap, ima, nitro, nvidia, simulated, snp, tpm,
+};
 
 /// Everything that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +164,41 @@ pub fn verify(input: &Input<'_>) -> Verification {
     }
 }
 
+/// As [`verify`], for evidence that came whole: a run-time log of more bytes than [`verify`] takes at once is judged piece by
+/// piece, up to the one that gives the quoted value.
+pub fn verify_whole(input: &Input<'_>) -> Verification {
+    let offset = input.part.item(ima::OFFSET_ITEM).unwrap_or(b"0").trim_ascii();
+    let pieces = input.part.item(ima::ITEM).filter(|_| offset == b"0").map(ima::pieces).unwrap_or_default();
+    let Some((last, pieces)) = pieces.split_last().filter(|(_, before)| !before.is_empty()) else {
+        return verify(input);
+    };
+    let (mut part, mut endorsements) = (input.part.clone(), input.endorsements.clone());
+    let mut offset = 0;
+    let mut judge = |piece: &[u8], known: Option<ImaState>| {
+        part.items.insert(ima::ITEM.to_owned(), piece.to_vec());
+        part.items.insert(ima::OFFSET_ITEM.to_owned(), offset.to_string().into_bytes());
+        offset += piece.len();
+        endorsements.ima = known;
+        verify(&Input { part: &part, endorsements: &endorsements, ..*input })
+    };
+    let mut known = None;
+    for piece in pieces {
+        let mut verification = judge(piece, known);
+        let waits = |check: &Check| check.cause == Cause::LogIncomplete && !check.passed;
+        let is_cut = verification.checks.iter().any(waits);
+        if is_cut && verification.ima.is_some() {
+            known = verification.ima;
+            continue;
+        }
+        // The rest is at hand: that it is waited for is not what refuses.
+        verification.checks.retain(|check| !waits(check));
+        let failed = verification.checks.iter().find(|check| check.fatal && !check.passed);
+        verification.cause = failed.map(|check| check.cause);
+        return verification;
+    }
+    judge(last, known)
+}
+
 fn platform_is_listed(input: &Input<'_>, findings: &mut Findings) {
     let listed = &input.endorsements.platforms;
     if listed.is_empty() {
@@ -220,8 +257,8 @@ pub struct Inspected {
 /// Decodes a part without judging it: neither signature nor chain, time or profile are looked at.
 ///
 /// # Errors
-/// The `format.*` cause for which it cannot be read.
-pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
+/// The rule of the format that was broken, with what was expected and what was found.
+pub fn inspect(part: &EvidencePart) -> Result<Inspected, Box<Check>> {
     let mut findings = Findings::default();
     let read = match part.tee {
         Tee::Snp => snp::inspect(part, &mut findings),
@@ -235,7 +272,10 @@ pub fn inspect(part: &EvidencePart) -> Result<Inspected, Cause> {
     };
     match read {
         Ok(()) => Ok(Inspected { tee: part.tee, claims: findings.claims, raw: findings.raw, log: findings.log }),
-        Err(Stop) => Err(findings.checks.first_cause().unwrap_or(Cause::FormatMalformed)),
+        Err(Stop) => {
+            let unnamed = ("format", Cause::FormatMalformed, "the format of its TEE");
+            Err(Box::new(findings.checks.into_failure(unnamed)))
+        }
     }
 }
 

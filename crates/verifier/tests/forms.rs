@@ -297,6 +297,7 @@ fn evidence_under_its_own_names_stays_as_it_is() {
     let given = [("report.bin", report(|_| ())), vek, ask, ("other", b"kept".to_vec())];
     let brought = bring(&given, None).unwrap();
     assert!(brought.origins.is_empty());
+    assert_eq!(brought.unused, ["other"]);
     assert_eq!(brought.part.items.len(), given.len());
     assert!(given.iter().all(|(name, bytes)| brought.part.item(name) == Some(bytes)));
 }

@@ -1,7 +1,7 @@
 //! `burgrave evidence`: evidence of any TEE, judged offline.
 
-use std::collections::BTreeMap;
-use std::fs;
+mod bring;
+
 use std::path::{Path, PathBuf};
 
 use burgrave_types::claims::HexBytes;
@@ -10,17 +10,14 @@ use burgrave_verifier::files::{self, Brought, Origin};
 use burgrave_verifier::tpm::{AkProof, ek_digest};
 use burgrave_verifier::{
     Cause, Check, Endorsements, Expected, Input, Inspected, Profile, ReferenceLog, Roots, TpmProfile, TpmTrust,
-    Verdict, Verification, inspect, verify,
+    Verdict, Verification, inspect, verify, verify_whole,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::{Outcome, read, read_text};
 use crate::args::ServerArgs;
-use crate::output::{Facts, Failure, Output, Tone, age, by_number, list};
-
-/// A file of evidence is never larger: 16 MiB.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+use crate::output::{Facts, Failure, Output, Tone, age, by_number, list, one_line};
 
 /// What can be done with evidence.
 #[derive(Debug, Subcommand)]
@@ -31,6 +28,10 @@ pub(crate) enum Command {
     /// `vcek.der` (SEV-SNP); `quote.bin` and `collateral.json` (TDX, SGX); `document.cose` (Nitro); `quote.msg`, `quote.sig`, `ak.pub`,
     /// `pcrs.json`, and the logs `eventlog.bin` and `ima.bin` (TPM 2.0); `hcl-report.bin` beside a quote (Azure); `token.cbor`, with
     /// `--root` for the platform's key (Arm CCA); `report.bin` and `chain.pem` (NVIDIA GPU).
+    ///
+    /// Where the usual name of the evidence itself is not there, the one file of its shape is taken, whatever it is called. It may be
+    /// hexadecimal or base64 text or stand within JSON; a SEV-SNP report may have the host's certificate table behind it or beside it,
+    /// as configfs-tsm's `outblob` and `auxblob` are.
     Verify(Verify),
     /// Show what evidence says, without judging it: nothing of it is to be believed
     Inspect(Source),
@@ -58,10 +59,10 @@ pub(crate) struct Source {
 pub(crate) struct Verify {
     #[command(flatten)]
     source: Source,
-    /// A certificate or revocation list, or a folder of them, beside those in PATH
+    /// A certificate, revocation list, `collateral.json` or host's certificate table, or a folder of them, beside those in PATH
     #[arg(long, value_name = "PATH")]
     endorsements: Vec<PathBuf>,
-    /// A root certificate to trust instead of the vendors' that are built in
+    /// A root certificate to trust instead of the vendors' that are built in; for Arm CCA a JSON list of platforms' keys
     #[arg(long, value_name = "FILE")]
     root: Vec<PathBuf>,
     /// The time to judge at (RFC 3339); now where it is not given
@@ -73,6 +74,9 @@ pub(crate) struct Verify {
     /// The nonce that the evidence must carry, hexadecimal
     #[arg(long, value_name = "HEX")]
     nonce: Option<HexBytes>,
+    /// A platform that is let in, as the claims name it (of a TPM: its endorsement key's digest); any where none is given
+    #[arg(long, value_name = "HEX")]
+    platform: Vec<HexBytes>,
     /// What to demand beyond being authentic (TOML); the strict profile where it is not given
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
@@ -86,7 +90,8 @@ pub(crate) async fn run(command: Command, server: &ServerArgs, output: &Output) 
         Command::Verify(arguments) => judge(&arguments, output),
         Command::Inspect(source) => {
             let brought = source.brought()?;
-            let found = Found { found: inspected(&brought.part)?, origins: brought.origins };
+            let found = inspected(&brought.part)?;
+            let found = Found { found, origins: brought.origins, unused: brought.unused };
             output.show(&found, |found| Ok(describe(found, output)))
         }
     }
@@ -121,15 +126,17 @@ pub(crate) fn claims_of(
 }
 
 fn inspected(part: &EvidencePart) -> Result<Inspected, Problem> {
-    inspect(part).map_err(|cause| {
-        Problem::new(ProblemCode::AttestationRejected, format!("this cannot be read as `{}` evidence", part.tee))
+    inspect(part).map_err(|check| {
+        let Check { name, cause, expected, found, .. } = &*check;
+        let detail = format!("this cannot be read as `{}` evidence: {name} expected {expected}, found {found}", part.tee);
+        Problem::new(ProblemCode::RequestInvalid, detail)
             .with_cause(cause.as_str())
-            .with_fix("name the TEE it comes from with `--tee`")
+            .with_fix("give each file its item's name (`burgrave evidence verify --help` lists them), or another TEE with `--tee`")
     })
 }
 
 fn judge(arguments: &Verify, output: &Output) -> Outcome {
-    let Brought { part, origins } = arguments.source.brought()?;
+    let Brought { part, origins, unused } = arguments.source.brought()?;
     let roots = match arguments.root.as_slice() {
         [] => Roots::vendor(),
         files => {
@@ -152,10 +159,11 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
         (None, Some(nonce)) => Expected::Nonce(nonce.as_bytes()),
         (None, None) => Expected::None,
     };
-    let endorsements = endorsements(&arguments.endorsements)?;
+    let mut endorsements = bring::endorsements(&arguments.endorsements)?;
+    endorsements.platforms = arguments.platform.iter().map(|platform| platform.as_bytes().to_vec()).collect();
     let at = arguments.at.unwrap_or_else(|| SystemClock.now());
     let input = Input { part: &part, endorsements: &endorsements, roots: &roots, profile: &profile, expected, at };
-    let found = Found { found: verify(&input), origins };
+    let found = Found { found: verify_whole(&input), origins, unused };
     output.show(&found, |found| Ok(report(found, at, output)))?;
     match found.found.verdict {
         Verdict::Accept => Ok(()),
@@ -166,50 +174,11 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
 impl Source {
     /// Reads the evidence.
     fn brought(&self) -> Result<Brought, Problem> {
-        files::part(named_files(&self.path)?, self.tee).map_err(|error| {
+        files::part(bring::named_files(&self.path)?, self.tee).map_err(|error| {
             let detail = format!("`{}` cannot be judged: {error}", self.path.display());
             Problem::new(ProblemCode::RequestInvalid, detail).with_fix(error.fix())
         })
     }
-}
-
-fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Problem> {
-    let mut endorsements = Endorsements::default();
-    for path in paths {
-        // Other files may lie in a folder; one that is named must be what it is named for.
-        let taken = named_files(path)?.into_values().filter(|bytes| endorsements.add(bytes)).count();
-        if taken == 0 {
-            let shown = format!("`{}`", path.display());
-            return Err(unusable(&shown, "it holds neither a certificate nor a revocation list (DER or PEM)"));
-        }
-    }
-    Ok(endorsements)
-}
-
-/// A file under its name, or the files of a folder.
-fn named_files(path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problem> {
-    let shown = format!("`{}`", path.display());
-    let broken = |error: std::io::Error| unusable(&shown, &error.to_string());
-    let mut paths = Vec::new();
-    if fs::metadata(path).map_err(broken)?.is_dir() {
-        for entry in fs::read_dir(path).map_err(broken)? {
-            paths.push(entry.map_err(broken)?.path());
-        }
-    } else {
-        paths.push(path.to_owned());
-    }
-    let mut files = BTreeMap::new();
-    for path in paths {
-        let metadata = fs::metadata(&path).map_err(broken)?;
-        if metadata.len() > MOST_BYTES {
-            return Err(unusable(&shown, &format!("`{}` is larger than {MOST_BYTES} bytes", path.display())));
-        }
-        if metadata.is_file() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.insert(name, fs::read(&path).map_err(broken)?);
-        }
-    }
-    Ok(files)
 }
 
 fn unusable(what: &str, why: &str) -> Problem {
@@ -224,9 +193,21 @@ struct Found<T> {
     found: T,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     origins: Vec<Origin>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unused: Vec<String>,
 }
 
-fn report(Found { found: verification, origins }: &Found<Verification>, at: Timestamp, output: &Output) -> String {
+impl<T> Found<T> {
+    /// What was taken for what, as facts.
+    fn read<'a>(&self, facts: Facts<'a>) -> Facts<'a> {
+        let facts = self.origins.iter().fold(facts, |facts, origin| facts.fact("read", one_line(&origin.to_string())));
+        let unused = list(self.unused.iter().map(|name| format!("`{name}`")));
+        facts.maybe("not used", Some(one_line(&unused)).filter(|_| !self.unused.is_empty()))
+    }
+}
+
+fn report(found: &Found<Verification>, at: Timestamp, output: &Output) -> String {
+    let verification = &found.found;
     let unproven = verification.unproven.first();
     let verdict = match (verification.verdict, verification.cause) {
         (Verdict::Accept, _) => match unproven {
@@ -253,13 +234,15 @@ fn report(Found { found: verification, origins }: &Found<Verification>, at: Time
         .fact("judged at", at)
         .maybe("valid until", until)
         .fact("TEE", verification.tee);
-    let facts = origin_facts(facts, origins);
+    let facts = found.read(facts);
     let facts = match &verification.claims {
         Some(claims) => claim_facts(facts, claims),
         None => facts,
     };
     let checks: String = verification.checks.iter().map(|check| line(check, output)).collect();
-    format!("{}\n{checks}", facts.finish())
+    let advice = verification.cause.and_then(|cause| advice(cause, verification.tee));
+    let advice = advice.map(|advice| format!("\nfix: {advice}\n")).unwrap_or_default();
+    format!("{}\n{checks}{advice}", facts.finish())
 }
 
 /// What nobody proved, for people.
@@ -275,42 +258,70 @@ fn line(check: &Check, output: &Output) -> String {
         return format!("{} {}\n", output.tone(Tone::Good, "✓"), check.name);
     }
     let mark = if check.fatal { output.tone(Tone::Bad, "✗") } else { output.tone(Tone::Warning, "!") };
-    let Check { name, cause, expected, found, reference, .. } = check;
+    let Check { name, cause, reference, .. } = check;
+    let (expected, found) = (one_line(&check.expected), one_line(&check.found));
     format!("{mark} {name} ({cause})\n    expected {expected}\n    found    {found}\n    by       {reference}\n")
 }
 
-fn describe(Found { found: inspected, origins }: &Found<Inspected>, output: &Output) -> String {
-    let facts = origin_facts(Facts::new(output).fact("TEE", inspected.tee), origins);
+/// What to do about a refusal whose check does not say so itself.
+fn advice(cause: Cause, tee: Tee) -> Option<&'static str> {
+    match (cause, tee) {
+        (Cause::CertificateValidity, Tee::Nitro) => {
+            Some("a Nitro document's certificate lives three hours: `--at TIME` judges at the time it was made")
+        }
+        (Cause::CertificateValidity | Cause::CrlValidity | Cause::CollateralValidity, _) => Some(
+            "`--at TIME` judges at another time; `--endorsements PATH` brings collateral and lists that are missing or newer \
+             (docs/collateral.md says where they come from)",
+        ),
+        (Cause::ChainUntrusted, Tee::Snp | Tee::AzVtpm) => Some(
+            "`--endorsements PATH` brings certificates that are missing: docs/collateral.md says where AMD's come from, and `--root` \
+             names other roots",
+        ),
+        (Cause::ChainUntrusted, _) => Some("`--root FILE` names a root to trust instead of those that are built in"),
+        _ => None,
+    }
+}
+
+fn describe(found: &Found<Inspected>, output: &Output) -> String {
+    let inspected = &found.found;
+    let facts = found.read(Facts::new(output).fact("TEE", inspected.tee));
     let facts = match &inspected.claims {
-        Some(claims) => claim_facts(facts, claims),
+        // Nothing was compared with anything, whatever the claims have in the status' place.
+        Some(claims) => facts_of(facts, claims, "not judged"),
         None => facts,
     };
     let raw = serde_json::to_string_pretty(&inspected.raw).unwrap_or_default();
     format!("{}\nNot verified: `burgrave evidence verify` judges it.\n\n{raw}\n", facts.finish())
 }
 
-fn origin_facts<'a>(facts: Facts<'a>, origins: &[Origin]) -> Facts<'a> {
-    origins.iter().fold(facts, |facts, origin| facts.fact("read", origin))
+/// A platform's id, with the text that it is where it is one: a cloud's name in a VLEK, an instance of Nitro's.
+fn platform(id: &HexBytes) -> String {
+    let text = std::str::from_utf8(id.as_bytes()).ok().filter(|text| text.chars().all(|one| one.is_ascii_graphic()));
+    text.filter(|text| !text.is_empty()).map_or_else(|| id.to_string(), |text| format!("{id} (`{text}`)"))
 }
 
 /// Claims as facts.
 pub(crate) fn claim_facts<'a>(facts: Facts<'a>, claims: &Claims) -> Facts<'a> {
+    facts_of(facts, claims, claims.tcb.status.as_str())
+}
+
+fn facts_of<'a>(facts: Facts<'a>, claims: &Claims, status: &str) -> Facts<'a> {
     let svn = claims.tcb.svn.iter().map(|(name, svn)| format!("{name} {svn}"));
     let facts = facts
-        .maybe("product", claims.product.as_ref())
-        .maybe("platform", claims.platform_id.as_ref())
-        .fact("TCB", format!("{} ({})", claims.tcb.status, list(svn)))
+        .maybe("product", claims.product.as_deref().map(one_line))
+        .maybe("platform", claims.platform_id.as_ref().map(platform))
+        .fact("TCB", format!("{status} ({})", list(svn)))
         .maybe("debug", claims.debug)
         .maybe("migratable", claims.migratable)
         .maybe("privilege", claims.privilege)
         .maybe("measurement", claims.launch.measurement.as_ref())
         .maybe("signer", claims.launch.signer.as_ref())
-        .maybe("product id", claims.launch.product_id.as_ref())
+        .maybe("product id", claims.launch.product_id.as_deref().map(one_line))
         .maybe("svn", claims.launch.svn)
         .maybe("config", claims.config.as_ref())
         .maybe("binding", claims.binding.as_ref())
         .maybe("secure boot", claims.boot.as_ref().and_then(|boot| boot.secure_boot))
-        .maybe("command line", claims.boot.as_ref().and_then(|boot| boot.kernel_command_line.as_ref()))
+        .maybe("command line", claims.boot.as_ref().and_then(|boot| boot.kernel_command_line.as_deref()).map(one_line))
         .fact("proved", list(claims.proved.iter()));
     let mut registers: Vec<_> = claims.registers.iter().collect();
     registers.sort_by(|(one, _), (other, _)| by_number(one).cmp(&by_number(other)));

@@ -2,6 +2,7 @@
 
 mod failure;
 mod table;
+mod tame;
 mod words;
 
 use std::io::{IsTerminal, Write};
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub(crate) use failure::Failure;
 pub(crate) use table::{Facts, Table};
+pub(crate) use tame::one_line;
 pub(crate) use words::{age, by_number, deadline, list, or_dash, span, standing};
 
 /// How data is printed.
@@ -72,8 +74,8 @@ impl Output {
         table: impl FnOnce(&T) -> Result<String, Failure>,
     ) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Json => serde_json::to_string_pretty(data).map_err(anyhow::Error::new)? + "\n",
-            Format::Table => table(data)?,
+            Format::Json => tame::tame_json(serde_json::to_string_pretty(data).map_err(anyhow::Error::new)?) + "\n",
+            Format::Table => tame::tame(&table(data)?, &tones(self.color_out)).into_owned(),
         };
         self.data(text.as_bytes())
     }
@@ -81,8 +83,8 @@ impl Output {
     /// Prints one item of data on a line of its own: of a list that has no end.
     pub(crate) fn line<T: Serialize>(&self, data: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         let line = match self.format {
-            Format::Json => serde_json::to_string(data).map_err(anyhow::Error::new)?,
-            Format::Table => text(data),
+            Format::Json => tame::tame_json(serde_json::to_string(data).map_err(anyhow::Error::new)?),
+            Format::Table => tame::tame(&text(data), &tones(self.color_out)).into_owned(),
         };
         self.data(format!("{line}\n").as_bytes())
     }
@@ -101,7 +103,7 @@ impl Output {
     /// Says something to the person who sits there.
     pub(crate) fn say(&self, words: &str) {
         // Where stderr is closed there is nobody to tell.
-        let _ = writeln!(std::io::stderr().lock(), "{words}");
+        let _ = writeln!(std::io::stderr().lock(), "{}", tame::tame(words, &tones(self.color_err)));
     }
 
     /// Tells a failure, and gives its exit code.
@@ -124,13 +126,25 @@ impl Output {
 }
 
 fn paint(color: bool, tone: Tone, text: &str) -> String {
-    let style = match tone {
-        _ if !color => return text.to_owned(),
+    if !color {
+        return text.to_owned();
+    }
+    let style = style(tone);
+    format!("{style}{text}{style:#}")
+}
+
+fn style(tone: Tone) -> Style {
+    match tone {
         Tone::Good => Style::new().fg_color(Some(AnsiColor::Green.into())),
         Tone::Bad => Style::new().bold().fg_color(Some(AnsiColor::Red.into())),
         Tone::Warning => Style::new().fg_color(Some(AnsiColor::Yellow.into())),
         Tone::Heading => Style::new().bold(),
         Tone::Quiet => Style::new().dimmed(),
-    };
-    format!("{style}{text}{style:#}")
+    }
+}
+
+/// The sequences that [`paint`] writes, where it writes any.
+fn tones(color: bool) -> Vec<String> {
+    let tones = [Tone::Good, Tone::Bad, Tone::Warning, Tone::Heading, Tone::Quiet].map(style);
+    if color { tones.iter().flat_map(|style| [format!("{style}"), format!("{style:#}")]).collect() } else { Vec::new() }
 }

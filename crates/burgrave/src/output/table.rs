@@ -1,6 +1,6 @@
 //! Tables that fit what is in them.
 
-use super::{Output, Tone};
+use super::{Output, Tone, one_line};
 
 /// Rows under headings. The last column takes what is left of a line and is not padded.
 pub(crate) struct Table<'a> {
@@ -17,12 +17,12 @@ impl<'a> Table<'a> {
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| (cell, None)).collect());
+        self.toned(cells.into_iter().map(|cell| (cell, None)));
     }
 
     /// Adds a row of cells with tones.
     pub(crate) fn toned(&mut self, cells: impl IntoIterator<Item = (String, Option<Tone>)>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|(cell, tone)| (one_line(&cell).into_owned(), tone)).collect());
     }
 
     /// The lines.

@@ -102,9 +102,7 @@ impl Piece {
 /// What a file holds: itself, or what it wraps where that is recognised and the file as it is is not.
 pub(super) fn pieces(file: String, bytes: Vec<u8>) -> Vec<Piece> {
     let mut found = Found { file: &file, pieces: Vec::new() };
-    if !is_text_item(&file) {
-        found.dig(&bytes, &[], DEPTH);
-    }
+    found.dig(&bytes, &[], if is_text_item(&file) { 0 } else { DEPTH });
     if found.pieces.is_empty() {
         let (name, shape) = (known_name(&file).to_owned(), Shape::Other);
         return vec![Piece { name, file, forms: Vec::new(), bytes, shape }];

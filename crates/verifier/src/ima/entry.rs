@@ -53,6 +53,24 @@ impl<'a> Entry<'a> {
         Ok(entries)
     }
 
+    /// Cuts a log into pieces of whole entries, of `most` bytes at most. What cannot be read stays in the last piece.
+    pub(super) fn cut(bytes: &'a [u8], most: usize) -> Vec<&'a [u8]> {
+        let mut pieces = Vec::new();
+        let (mut rest, mut reader) = (bytes, Reader::new(bytes));
+        let mut end = 0;
+        while Self::read(&mut reader).is_some() {
+            let next = rest.len() - reader.rest().len();
+            if next > most && end > 0 {
+                let (piece, after) = rest.split_at(end);
+                pieces.push(piece);
+                rest = after;
+            }
+            end = rest.len() - reader.rest().len();
+        }
+        pieces.push(rest);
+        pieces
+    }
+
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let pcr = reader.u32_le()?;
         let sha1 = reader.array_ref()?;

@@ -5,10 +5,10 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use burgrave_types::claims::Proved;
 use burgrave_verifier::ima::ImaState;
-use burgrave_verifier::{FileDigest, RunTimeProfile, Verification};
+use burgrave_verifier::{Expected, FileDigest, Input, Roots, RunTimeProfile, Verification, verify_whole};
 
 use super::{AT, SHA256, cause, found, length, machine, sha1, sha256, sha384};
-use burgrave_made::tpm::{Pcrs, Tpm};
+use burgrave_made::tpm::{NONCE, Pcrs, Tpm};
 
 /// A kernel's log, and PCR 10 as it stands.
 #[derive(Clone)]
@@ -256,6 +256,40 @@ fn a_log_of_several_pieces_goes_on_until_the_quote_is_reached() {
     machine.set("ima.bin", log.bytes.clone());
     machine.set("ima.offset", b"0".to_vec());
     assert_eq!(machine.cause(), "format.length");
+}
+
+#[test]
+fn a_log_of_any_length_is_judged_offline() {
+    let allowed = allowing(&[b"app"]);
+    let path = format!("/{}", "x".repeat(60_000));
+    let log = (0..80).fold(Log::new(), |log, _| log.file(&path, b"app"));
+    let whole = |log: &Log| {
+        let mut machine = log.shown_from(0);
+        machine.profile.run_time = Some(allowed.clone());
+        machine.set("ima.offset", b"0\n".to_vec());
+        machine.endorsements.ima = None;
+        verify_whole(&Input {
+            part: &machine.part(),
+            endorsements: &machine.endorsements,
+            roots: &Roots::only([machine.maker.der()]).unwrap(),
+            profile: &machine.profile,
+            expected: Expected::Nonce(&NONCE),
+            at: AT.parse().unwrap(),
+        })
+    };
+    let verification = whole(&log);
+    assert_eq!((cause(&verification), proves_run_time(&verification)), ("none", true), "{:#?}", verification.checks);
+    assert_eq!(verification.ima.unwrap().offset(), log.bytes.len() as u64);
+    // What was logged after the quote, in pieces of its own, changes nothing.
+    let late = (0..80).fold(log.clone(), |log, _| log.file(&path, b"app"));
+    assert_eq!(cause(&whole(&Log { pcr: log.pcr.clone(), ..late })), "none");
+    // What is not allowed is refused wherever it stands, and a log that is not the quoted one as well.
+    let evil = (0..40).fold(log.clone().file("/usr/bin/evil", b"evil"), |log, _| log.file(&path, b"app"));
+    assert_eq!(cause(&whole(&evil)), "runtime.unlisted");
+    let cut = Log { bytes: log.bytes[..log.bytes.len() - 1].to_vec(), ..log.clone() };
+    assert_eq!(cause(&whole(&cut)), "format.malformed");
+    let other = Log { pcr: vec![7; 32], ..log };
+    assert_eq!(cause(&whole(&other)), "log.replay");
 }
 
 #[test]
