@@ -179,7 +179,7 @@ fn is_item(name: &str) -> bool {
     ITEMS.contains(&name)
         || ends("quote", ".msg")
         || ends("quote", ".sig")
-        || ends("pcrs", ".json")
+        || name.starts_with("pcrs")
         || name == SIGNATURE_ITEM
 }
 
