@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 };
 use burgrave_types::Timestamp;
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::asn1::{AnyRef, BitStringRef, Utf8StringRef};
+use der::asn1::{AnyRef, BitStringRef, PrintableStringRef, Utf8StringRef};
 use der::{Decode, Encode, Sequence};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::crl::CertificateList;
@@ -174,7 +174,9 @@ impl Certificate {
         });
         let mut attributes = directory.flat_map(|name| name.iter());
         let maker = attributes.find(|attribute| attribute.oid == TPM_MANUFACTURER)?;
-        maker.value.decode_as::<Utf8StringRef<'_>>().ok().map(|text| text.as_str().to_owned())
+        let utf8 = maker.value.decode_as::<Utf8StringRef<'_>>().ok().map(|text| text.as_str().to_owned());
+        // So Nuvoton writes it.
+        utf8.or_else(|| maker.value.decode_as::<PrintableStringRef<'_>>().ok().map(|text| text.as_str().to_owned()))
     }
 
     /// Whether the certificate calls itself an authority.

@@ -203,3 +203,48 @@ fn a_certificate_that_does_not_say_the_key_is_a_tpms_vouches_for_none() {
     of_ek.extended_key_usages.clear();
     assert_eq!(Tpm::new().with_ek(&of_ek).quoted("", 3, 0x000b).cause(), "certificate.kind");
 }
+
+#[test]
+fn the_firmware_is_claimed_only_where_the_tpm_signs_its_number_as_it_is() {
+    // The key's hierarchy is told by its qualified name: here none that is known.
+    let hidden = genuine().verify("2026-01-01T00:00:00Z");
+    assert_eq!(hidden.verdict, Verdict::Accept);
+    assert!(hidden.claims.unwrap().tcb.svn.is_empty());
+    for parent in [Some(0x4000_000bu32), Some(0x4000_000c), None] {
+        let tpm = Tpm::new().with_ek(&ek_certificate());
+        let [ak, ek] = [(&tpm.ak, RESTRICTED_SIGNING), (&tpm.ek, RESTRICTED_DECRYPT)]
+            .map(|(key, attributes)| Public::read(&public(key, attributes)).unwrap().name());
+        let qualified = |parent: &[u8], name: &[u8]| [&[0, 0x0b][..], &sha256(&[parent, name].concat())].concat();
+        let parent =
+            parent.map_or_else(|| qualified(&0x4000_000bu32.to_be_bytes(), &ek), |one| one.to_be_bytes().to_vec());
+        let plain = Tpm { qualified_signer: qualified(&parent, &ak), ..tpm }.quoted("", 3, 0x000b);
+        let claims = plain.verify("2026-01-01T00:00:00Z").claims.unwrap();
+        assert_eq!(claims.tcb.svn["firmware"], 0x0101_0101_0101_0101);
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
+}
+
+#[test]
+fn a_maker_is_named_in_either_kind_of_text() {
+    // An alternative name with one directory name, whose one attribute is `tcg-at-tpmManufacturer`.
+    let name = |text: u8| {
+        let value = [&[text, 11], b"id:4E544300".as_slice()].concat();
+        let attribute = [&[0x06, 5, 0x67, 0x81, 0x05, 0x02, 0x01][..], &value].concat();
+        let nested = [0x30, 0x31, 0x30, 0xa4, 0x30]
+            .into_iter()
+            .fold(attribute, |inner, tag| [&[tag, u8::try_from(inner.len()).unwrap()], inner.as_slice()].concat());
+        rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], nested)
+    };
+    for (text, maker) in [(0x0c, Some("id:4E544300")), (0x13, Some("id:4E544300")), (0x04, None)] {
+        let mut certificate = ek_certificate();
+        certificate.custom_extensions = vec![name(text)];
+        let mut tpm = Tpm::new().with_ek(&certificate).quoted("", 3, 0x000b);
+        tpm.endorsements.ak_proof = tpm.activated();
+        let verification = tpm.verify("2026-01-01T00:00:00Z");
+        assert_eq!(verification.verdict, Verdict::Accept, "{:?}", verification.checks);
+        assert_eq!(verification.claims.unwrap().product.as_deref(), maker, "{text:#x}");
+    }
+}

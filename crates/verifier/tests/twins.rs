@@ -313,6 +313,13 @@ fn a_tpm_whose_key_is_proven_is_named_by_its_makers_certificate() {
 }
 
 #[test]
+fn recorded_keys_stand_in_a_hierarchy_whose_firmware_version_is_signed_as_it_is() {
+    for (id, case) in accepted(Tee::Tpm) {
+        assert!(case.verify().claims.unwrap().tcb.svn.contains_key("firmware"), "{id}");
+    }
+}
+
+#[test]
 fn a_profile_demands_the_proof_where_nobody_can_ask_the_tpm() {
     for (id, mut case) in accepted(Tee::Tpm) {
         case.profile = toml::from_str("[tpm]\nrequire_bound = true").unwrap();

@@ -69,7 +69,13 @@ pub(super) struct Keys {
     /// The attributes of AK and EK, for people.
     pub(super) attributes: [Text; 2],
     pub(super) ek_digest: Option<[u8; 32]>,
+    /// The AK's qualified names in the hierarchies for which a TPM signs its numbers as they are.
+    plain_names: Vec<Vec<u8>>,
 }
+
+/// `TPM_RH_ENDORSEMENT` and `TPM_RH_PLATFORM` (part 2, section 7.4).
+const ENDORSEMENT: [u8; 4] = 0x4000_000bu32.to_be_bytes();
+const PLATFORM: [u8; 4] = 0x4000_000cu32.to_be_bytes();
 
 impl Keys {
     pub(super) fn new(ak: Public, ek: Option<Public>) -> Self {
@@ -79,6 +85,11 @@ impl Keys {
             attributes: [Some(&ak), ek.as_ref()]
                 .map(|key| key.map_or("none".into(), |key| Text::from(format!("{:#010x}", key.attributes.0)).shared())),
             ek_digest: ek.as_ref().map(|ek| ek_digest(ek.bytes())),
+            plain_names: [ENDORSEMENT, PLATFORM]
+                .iter()
+                .map(|hierarchy| ak.qualified_name(hierarchy))
+                .chain(ek.as_ref().map(|ek| ak.qualified_name(&ek.qualified_name(&ENDORSEMENT))))
+                .collect(),
             ak,
             ek,
         }
@@ -87,6 +98,12 @@ impl Keys {
     /// Whether these are the keys of such public areas, byte for byte.
     pub(super) fn are(&self, ak: &[u8], ek: Option<&[u8]>) -> bool {
         public_area(ak) == self.ak.bytes() && ek.map(public_area) == self.ek.as_ref().map(Public::bytes)
+    }
+
+    /// Whether a quote by a key of this qualified name has the TPM's numbers as they are. For keys of other hierarchies a TPM adds
+    /// to reset count, restart count and firmware version what depends on the key (part 1, on attestation: obfuscation).
+    pub(super) fn has_plain_numbers(&self, qualified_signer: &[u8]) -> bool {
+        self.plain_names.iter().any(|name| name == qualified_signer)
     }
 
     fn bytes(&self) -> usize {

@@ -242,6 +242,12 @@ impl Public {
         [self.name_algorithm.id().to_be_bytes().as_slice(), &self.name_algorithm.digest(&self.bytes)].concat()
     }
 
+    /// The key's qualified name beneath a parent of that qualified name; a hierarchy's is its handle (part 1, section 16).
+    pub(super) fn qualified_name(&self, parent: &[u8]) -> Vec<u8> {
+        let digest = self.name_algorithm.digest(&[parent, &self.name()].concat());
+        [self.name_algorithm.id().to_be_bytes().as_slice(), &digest].concat()
+    }
+
     /// The key as certificates hold it.
     pub(crate) fn subject_public_key(&self) -> Option<Vec<u8>> {
         self.key.subject_public_key()

@@ -26,7 +26,8 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
     });
     let mut tcb = TcbClaims::new(TcbStatus::VendorManaged);
     let first = quotes.first();
-    tcb.svn.extend(first.map(|signed| ("firmware".to_owned(), signed.quote.firmware_version)));
+    let plain = first.filter(|signed| keys.has_plain_numbers(&signed.quote.qualified_signer));
+    tcb.svn.extend(plain.map(|signed| ("firmware".to_owned(), signed.quote.firmware_version)));
     findings.claims = Some(Claims {
         tee: Tee::Tpm,
         product: None,
