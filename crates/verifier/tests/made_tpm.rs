@@ -248,3 +248,31 @@ fn a_maker_is_named_in_either_kind_of_text() {
         assert_eq!(verification.claims.unwrap().product.as_deref(), maker, "{text:#x}");
     }
 }
+
+#[test]
+fn a_certificate_without_key_usage_restricts_none() {
+    let (mut of_ek, mut of_ak) = (ek_certificate(), key_certificate(KeyUsagePurpose::DigitalSignature, 3));
+    (of_ek.key_usages, of_ak.key_usages) = (Vec::new(), Vec::new());
+    assert_eq!(Tpm::new().with_ek(&of_ek).quoted("", 3, 0x000b).cause(), "none");
+    assert_eq!(Tpm::new().with_ak_certificate(&of_ak).quoted("", 3, 0x000b).cause(), "none");
+    // The purpose is asked for all the same.
+    of_ek.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    assert_eq!(Tpm::new().with_ek(&of_ek).quoted("", 3, 0x000b).cause(), "certificate.kind");
+}
+
+#[test]
+fn a_critical_extension_that_is_not_understood_is_named() {
+    let policies = |critical| {
+        let content = [&[0x30, 10, 0x30, 8, 0x06, 6][..], &[0x67, 0x81, 0x05, 0x01, 0x01, 0x01]].concat();
+        let mut extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 32], content);
+        extension.set_criticality(critical);
+        let mut certificate = ek_certificate();
+        certificate.custom_extensions = vec![extension];
+        Tpm::new().with_ek(&certificate).quoted("", 3, 0x000b).verify("2026-01-01T00:00:00Z")
+    };
+    assert_eq!(policies(false).verdict, Verdict::Accept);
+    let refused = policies(true);
+    assert_eq!(refused.cause.map(|cause| cause.as_str()), Some("certificate.extension"));
+    let check = refused.checks.iter().find(|check| check.name == "tpm.ek.certificate").unwrap();
+    assert!(check.found.contains("not understood, 2.5.29.32"), "{}", &*check.found);
+}

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use burgrave_types::Timestamp;
-use const_oid::ObjectIdentifier;
+use const_oid::{AssociatedOid, ObjectIdentifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator,
-    KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, RevocationOptionsBuilder,
-    UnknownStatusPolicy, anchor_from_trusted_cert,
+    KeyPurposeId, KeyPurposeIdIter, RequiredEkuNotFoundContext, RevocationOptionsBuilder, UnknownStatusPolicy,
+    anchor_from_trusted_cert,
 };
-use x509_cert::ext::pkix::KeyUsages;
+use x509_cert::ext::pkix::{
+    BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages, NameConstraints, SubjectAltName,
+};
 
 use super::Public;
 use crate::check::Stop;
@@ -59,7 +61,12 @@ impl Role {
         }
     }
 
+    /// Whether the key may be used so. A certificate without key usage restricts none (RFC 5280, section 4.2.1.3): its purpose then
+    /// says what the key is for.
     fn fits(self, leaf: &Certificate) -> bool {
+        if !leaf.extensions().iter().any(|extension| extension.extn_id == KeyUsage::OID) {
+            return true;
+        }
         match self {
             Self::Attestation => leaf.allows(KeyUsages::DigitalSignature),
             Self::Endorsement => leaf.allows(KeyUsages::KeyEncipherment) || leaf.allows(KeyUsages::KeyAgreement),
@@ -112,7 +119,7 @@ impl Outcome {
                 manufacturer: leaf.tpm_manufacturer().map(|maker| Text::from(maker).shared()),
             }),
             Err(error) => {
-                let found = format!("{error:?} (issuer `{}`)", leaf.issuer());
+                let found = format!("{}{error:?} (issuer `{}`)", not_understood(&error, leaf), leaf.issuer());
                 Self::Refused(cause(&error), found.into())
             }
         }
@@ -175,6 +182,26 @@ fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> R
     Ok(root.chain(on_path).fold(leaf.validity().1, Timestamp::min))
 }
 
+/// Which critical extensions refused the certificate, for people. Those that `webpki` takes are `UNDERSTOOD`; certificate policies,
+/// which some makers mark critical, are not among them.
+fn not_understood(error: &Error, leaf: &Certificate) -> String {
+    const UNDERSTOOD: [ObjectIdentifier; 6] = [
+        KeyUsage::OID,
+        SubjectAltName::OID,
+        BasicConstraints::OID,
+        NameConstraints::OID,
+        CrlDistributionPoints::OID,
+        ExtendedKeyUsage::OID,
+    ];
+    if !matches!(error, Error::UnsupportedCriticalExtension) {
+        return String::new();
+    }
+    let critical = leaf.extensions().iter().filter(|one| one.critical && !UNDERSTOOD.contains(&one.extn_id));
+    let critical: Vec<_> = critical.map(|one| one.extn_id.to_string()).collect();
+    let which = if critical.is_empty() { "one above it".to_owned() } else { critical.join(", ") };
+    format!("a critical extension that is not understood, {which}: ")
+}
+
 fn cause(error: &Error) -> Cause {
     match error {
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity => {
@@ -205,7 +232,7 @@ impl ExtendedKeyUsageValidator for TcgPurpose {
             return Ok(());
         }
         Err(Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext {
-            required: KeyUsage::required(EK_CERTIFICATE),
+            required: webpki::KeyUsage::required(EK_CERTIFICATE),
             present: purposes.iter().map(KeyPurposeId::to_decoded_oid).collect(),
         }))
     }
