@@ -25,7 +25,7 @@ use crate::text::hex_text;
 use crate::trust::Vendor;
 use crate::verification::Findings;
 use crate::x509::Certificate;
-use crate::{Cause, Endorsements, Input, Raw, policy};
+use crate::{Cause, Endorsements, Input, Raw, Text, policy};
 use chain::Chain;
 pub(crate) use chain::KnownChains;
 use dice::Layer;
@@ -41,6 +41,9 @@ const CHAIN: Rules = Rules {
     revocation: "nvidia.chain.revocation",
     reference: "NVIDIA device identity chain; RFC 5280, section 6.1",
 };
+/// Certificates of a GPU's path: the root, its family's authority, who provisioned it, its boot ROM and its firmware.
+const LONGEST_PATH: usize = 5;
+
 /// Types of opaque data that are decoded here.
 mod field {
     pub(super) const DRIVER_VERSION: u16 = 3;
@@ -73,7 +76,11 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         findings.checks.fatal(
             ("nvidia.nonce", cause, "DMTF DSP0274 1.1, GET_MEASUREMENTS (nonce)"),
             holds(&report.nonce, bytes),
-            format_args!("{}, then zeros to 32 bytes", hex::encode(bytes)),
+            if bytes.len() == report.nonce.len() {
+                hex_text(bytes)
+            } else {
+                format!("{}, then zeros to 32 bytes", hex_text(bytes))
+            },
             hex_text(report.nonce),
         );
     }
@@ -88,7 +95,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
         .and_then(|first| input.roots.anchors_of(Vendor::Nvidia).find(|anchor| first.is_issued_by_name_of(anchor)));
     let ders: Vec<_> = above.map(Certificate::der).into_iter().chain(chain.ders.iter().map(Vec::as_slice)).collect();
     let path = path::verify(&ders, &CHAIN, input, findings)?;
-    device(&chain, &mut findings.checks)?;
+    device(&chain, ders.len(), &mut findings.checks)?;
     findings.checks.need_that(
         ("nvidia.signature", Cause::SignatureInvalid, "DMTF DSP0274 1.1, MEASUREMENTS (signature)"),
         path.verifies(report.signed, report.signature),
@@ -162,13 +169,21 @@ fn read_report<'a>(part: &'a EvidencePart, checks: &mut Checks) -> Result<Report
     })
 }
 
-/// The device is a GPU, as those say who certified it: what its firmware writes counts for nothing here.
-fn device(chain: &Chain, checks: &mut Checks) -> Result<(), Stop> {
+/// The device is a GPU, as those say who certified it: what its firmware writes counts for nothing here. Nor does what another
+/// device's boot ROM certifies, beneath which a path of such names would be longer.
+fn device(chain: &Chain, length: usize, checks: &mut Checks) -> Result<(), Stop> {
+    let is_gpu = chain.gpu.is_some() && length <= LONGEST_PATH;
+    let found = match (&chain.gpu, &chain.name) {
+        _ if is_gpu => "a GPU".into(),
+        (Some(gpu), _) => format!("{gpu}, {length} certificates away").into(),
+        (None, Some(name)) => name.clone().into(),
+        (None, None) => Text::from("no name"),
+    };
     checks.need(
         ("nvidia.device", Cause::CertificateKind, "NVIDIA device identity chain, common names"),
-        chain.gpu.is_some(),
-        "a GPU: `NVIDIA <chip> Provisioner` above `<chip>`'s BROM above its firmware, the chip such as GH100, GB100 or GR100",
-        chain.gpu.as_deref().or(chain.name.as_deref()).unwrap_or("no name").to_owned(),
+        is_gpu,
+        "a GPU: root, family, `NVIDIA <chip> Provisioner`, `<chip>`'s BROM and its firmware, the chip such as GH100 or GB100",
+        found,
     )
 }
 
@@ -183,7 +198,7 @@ fn firmware(report: &Report<'_>, chain: &Chain, checks: &mut Checks) -> Result<(
             || "a certificate for a firmware".to_owned(),
             |reported| format!("a certificate for firmware {}", hex_text(reported)),
         ),
-        certified.map_or_else(|| "one that names no firmware".to_owned(), |certified| hex_text(certified).to_string()),
+        certified.map_or_else(|| "one that names no firmware".to_owned(), hex_text),
     )
 }
 

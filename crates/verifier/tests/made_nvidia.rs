@@ -155,6 +155,16 @@ fn a_switch_is_no_gpu() {
     short.refused(Cause::CertificateKind);
     let mixed = Gpu { chip: beneath(&switch.between[0], authority("GH100 A01 GSP BROM", 0)), ..hopper };
     Gpu { root: switch.root, between: switch.between, ..mixed }.refused(Cause::CertificateKind);
+    // Nor what a switch's boot ROM certifies to be one.
+    let root = root_of("Device Identity CA", 9);
+    let names = ["NVIDIA LS_10 Provisioner ICA 1", "LS_10 A01 FSP BROM", "NVIDIA GH100 Provisioner ICA 1"];
+    let mut between: Vec<Arc<Issuer>> = Vec::new();
+    for name in names {
+        let next = beneath(between.last().unwrap_or(&root), authority(name, 9));
+        between.push(next);
+    }
+    let chip = beneath(&between[2], authority("GH100 A01 GSP BROM", 9));
+    Gpu { root, between, chip, ..Gpu::new() }.refused(Cause::CertificateKind);
     for chip in ["GV100", "GB10", "GB1000", "GB10X", "TH500", ""] {
         Gpu::of(chip, tcb_info(&FIRMWARE, 0)).refused(Cause::CertificateKind);
     }
