@@ -141,8 +141,9 @@ impl Store {
             return;
         };
         let pieces = self.read_embedded(json);
-        if pieces.is_empty() {
-            // The verifier says what is wrong with it.
+        if id_of(&pieces).is_none() {
+            // It is no whole, and nothing of it can get into the cache: what is held counts, else the verifier says what is wrong.
+            supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
             return;
         }
         let below = pieces.iter().find_map(|piece| below_floor(piece, view));

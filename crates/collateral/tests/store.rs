@@ -12,6 +12,7 @@ mod common;
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Subject};
 use burgrave_made::intel::{KEYS, Revoked, now, sgx, td};
 use burgrave_made::packaged;
+use burgrave_types::EvidencePart;
 use burgrave_types::Tee;
 use burgrave_verifier::{Cause, Expected, Input, Profile, Roots, Verdict, verify};
 use common::{Ear, bare, json, judge, level, made_roots, made_store, numbered, of_kind, time, with_collateral};
@@ -409,6 +410,18 @@ fn embedded_collateral_that_is_too_long_to_remember_is_judged_all_the_same() {
     let older = with_collateral(&made, &numbered(&made, 17));
     store.offer(&json(&td(4, 2).collateral()), &OPERATOR, now()).unwrap();
     assert_eq!(store.supply(&older, now()).left_out.len(), 1);
+}
+
+#[test]
+fn what_is_held_counts_where_the_evidence_brings_something_that_is_no_whole() {
+    let (store, _) = made_store();
+    let made = td(4, 2);
+    store.offer(&json(&made.collateral()), &OPERATOR, now()).unwrap();
+    let answer = format!("{{\"tcbInfo\":{},\"signature\":\"00\"}}", made.tcb_info);
+    for embedded in [b"{}".to_vec(), b"\xff".to_vec(), answer.into_bytes()] {
+        let part = EvidencePart::new(made.tee, [("quote.bin", made.quote()), ("collateral.json", embedded)]);
+        assert_eq!(judge(&store, &part, &made_roots(), now()).verdict, Verdict::Accept);
+    }
 }
 
 #[test]

@@ -231,8 +231,8 @@ fn vouchers(
     Ok((pck, collateral))
 }
 
-/// Collateral for a platform: what the cache holds while it is current, else what comes with the evidence, else among the
-/// endorsements.
+/// Collateral for a platform: what the cache holds while it is current, else what is current among the endorsements, else what
+/// comes with the evidence, which hides nothing that its judge has.
 fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<Arc<VerifiedCollateral>, Stop> {
     let id = CollateralId { tee: input.part.tee, fmspc: pck.platform.fmspc, ca: pck.ca };
     let cache = input.endorsements.dcap.as_deref();
@@ -242,6 +242,11 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
     {
         return Ok(Arc::clone(held));
     }
+    let for_platform = || input.endorsements.collateral.iter().filter(|collateral| collateral.id() == id);
+    let verified = for_platform().filter_map(|collateral| Collateral::clone(collateral).verify(input.roots).ok());
+    if let Some(current) = verified.into_iter().find(|collateral| collateral.holds_at(input.at)) {
+        return keep(current, input, checks);
+    }
     let came = match input.part.item(COLLATERAL) {
         Some(json) => Some(Collateral::parse(json).map_err(|error| {
             let rule = ("dcap.collateral.format", Cause::FormatMalformed, LEVELS);
@@ -250,27 +255,40 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
         None => None,
     };
     let endorsed = || {
-        let for_platform = input.endorsements.collateral.iter().find(|collateral| collateral.id() == id);
-        for_platform.or(input.endorsements.collateral.first()).map(|collateral| Collateral::clone(collateral))
+        for_platform().next().or(input.endorsements.collateral.first()).map(|collateral| Collateral::clone(collateral))
     };
     let Some(collateral) = came.or_else(endorsed) else {
         // What is held and has ended says when it did.
         return held.ok_or_else(|| {
             let rule = ("dcap.collateral.present", Cause::CollateralValidity, LEVELS);
             let fmspc = hex::encode(id.fmspc);
-            checks.stop(rule, format_args!("collateral for {}, FMSPC {fmspc}, PCK {} CA", id.tee, id.ca), "none")
+            let expected = format_args!("collateral for {}, FMSPC {fmspc}, PCK {} CA", id.tee, id.ca);
+            checks.stop(rule, expected, "none: neither with the evidence nor at hand")
         });
     };
     let collateral = collateral.verify(input.roots).map_err(|failed| {
         checks.append(&failed);
         Stop
     })?;
+    keep(collateral, input, checks)
+}
+
+/// Gives collateral to the cache, where there is one.
+fn keep(
+    collateral: VerifiedCollateral,
+    input: &Input<'_>,
+    checks: &mut Checks,
+) -> Result<Arc<VerifiedCollateral>, Stop> {
     let collateral = Arc::new(collateral);
-    if let Some(cache) = cache
+    if let Some(cache) = input.endorsements.dcap.as_deref()
         && collateral.holds_at(input.at)
     {
         cache.offer(Arc::clone(&collateral)).map_err(|RolledBack| {
-            let rule = ("dcap.collateral.floor", Cause::CollateralValidity, "rollback");
+            let rule = (
+                "dcap.collateral.floor",
+                Cause::CollateralValidity,
+                "Intel PCS API v4, tcbEvaluationDataNumber; RFC 5280, section 5.2.3",
+            );
             checks.stop(rule, "no number below what was seen before", "older collateral")
         })?;
     }
@@ -318,7 +336,7 @@ fn binding(expected: crate::Expected<'_>, quote: &Quote<'_>, checks: &mut Checks
         .split_at_checked(bytes.len())
         .is_some_and(|(head, rest)| head == bytes && rest.iter().all(|byte| *byte == 0));
     checks.fatal(
-        ("dcap.report_data", cause, "Intel SDM, REPORTDATA"),
+        ("dcap.report_data", cause, "Intel SDM and Intel TDX Module ABI, REPORTDATA"),
         passed,
         format_args!("{}, then zeros to 64 bytes", hex_text(bytes)),
         hex_text(carried),

@@ -117,3 +117,21 @@ fn a_platform_without_collateral_is_refused_and_endorsements_help() {
     assert!(case.endorsements.add(made.collateral().to_string().as_bytes()));
     accepted("endorsed", &case.verify());
 }
+
+#[test]
+fn current_collateral_of_the_judge_counts_whatever_the_evidence_brings() {
+    let made = td(5, 3);
+    let stale = made.with(|made| made.tcb_info["nextUpdate"] = "2026-02-28T00:00:00Z".into());
+    let mut case = made.case();
+    case.part.items.insert("collateral.json".to_owned(), stale.collateral().to_string().into_bytes());
+    refused("stale beside the quote", &case.verify(), Cause::CollateralValidity, false);
+    assert!(case.endorsements.add(made.collateral().to_string().as_bytes()));
+    accepted("current at hand", &case.verify());
+    case.part.items.insert("collateral.json".to_owned(), b"{}".to_vec());
+    accepted("something else beside the quote", &case.verify());
+    // And what is current beside the quote hides no revocation.
+    let revoking = made.with(|made| (made.revoked, made.crl_number) = (Revoked::Pck, 301));
+    let mut case = made.case();
+    assert!(case.endorsements.add(revoking.collateral().to_string().as_bytes()));
+    refused("revoked since", &case.verify(), Cause::CertificateRevoked, false);
+}
