@@ -108,12 +108,12 @@ pub(crate) fn judge(input: &Input<'_>, quoted: &[Quoted], reset_count: u32, find
         return;
     }
     if let Standing::Reached { files } = standing {
-        // Every kernel writes an entry of the boot, also one that was started without a policy and measures nothing. What
-        // stands behind the quoted value anybody may have written.
+        // Every kernel writes an entry of the boot, also one that was started without a policy and measures nothing, or under one
+        // of its own data alone. What stands behind the quoted value anybody may have written.
         let measures = findings.checks.fatal(
             ("ima.measured", Cause::LogAbsent, "Linux, Documentation/ABI/testing/ima_policy"),
             files > 0,
-            "a kernel that measures what it loads: an entry beside `boot_aggregate` before the quoted value",
+            "a kernel that measures what it loads: an entry of a file before the quoted value",
             format_args!("{files} such entries"),
         );
         if let (true, Some(claims)) = (measures, &mut findings.claims) {

@@ -8,6 +8,8 @@ use crate::{Cause, FileDigest};
 pub(super) const AGGREGATE: &str = "boot_aggregate";
 /// The template that has a SHA-1 digest and no length in front of its data.
 const OLD_TEMPLATE: &[u8] = b"ima";
+/// The template of what is not a file: a command line, kernel data.
+const BUFFER: &[u8] = b"ima-buf";
 /// Bytes of the name that the old template hashes, filled up with zeros (`IMA_EVENT_NAME_LEN_MAX` + 1).
 const OLD_NAME: usize = 256;
 /// The longest name of a template.
@@ -97,9 +99,11 @@ impl<'a> Entry<'a> {
         *self.sha1 == [0; 20]
     }
 
-    /// Whether it is what a kernel writes of the boot before it measures anything.
-    pub(super) fn is_of_boot(&self) -> bool {
-        !self.is_violation() && self.file().is_some_and(|file| file.name == AGGREGATE)
+    /// Whether only a kernel that measures files writes such an entry: it is neither of the boot (`boot_aggregate`) nor of a buffer
+    /// (`ima_policy=critical_data` measures those alone).
+    pub(super) fn is_of_file(&self) -> bool {
+        let names_file = |file: File<'_>| file.name != AGGREGATE && self.template != BUFFER;
+        self.is_violation() || self.file().is_some_and(names_file)
     }
 
     /// The digest over its data, as the kernel computes it for a bank.
@@ -121,7 +125,7 @@ impl<'a> Entry<'a> {
         let fields = self.fields()?;
         let ([digest, name], others) = fields.split_first_chunk()?;
         let signature = match (self.template, others) {
-            (b"ima-ng" | b"ima-ngv2", []) | (b"ima-buf", [_]) => &[],
+            (b"ima-ng" | b"ima-ngv2", []) | (BUFFER, [_]) => &[],
             (b"ima-sig" | b"ima-sigv2", [signature]) | (b"ima-modsig", [signature, _, _]) => *signature,
             _ => return None,
         };

@@ -21,7 +21,7 @@ pub struct ImaState {
     offset: u64,
     /// Entries of the log.
     entries: u64,
-    /// Those of them that are not a boot's own (`boot_aggregate`).
+    /// Those of them that only a kernel writes which measures files.
     files: u64,
     /// What the entries were appraised under.
     appraised_under: HexBytes,
@@ -44,7 +44,7 @@ struct Values {
 pub(super) enum Standing {
     /// It gave it at some entry in every bank, in one at least by digests of the bank's own algorithm.
     Reached {
-        /// Entries before that one which are not a boot's own. What stands behind it this quote says nothing of.
+        /// Entries of files before that one. What stands behind it this quote says nothing of.
         files: u64,
     },
     /// It gave it by SHA-1 digests alone, which prove nothing.
@@ -137,7 +137,7 @@ impl ImaState {
             if !is_violation && entry.digest(Hash::Sha1) != entry.sha1 {
                 return Err(format!("entry {number}, whose SHA-1 digest is not that of its data"));
             }
-            if !entry.is_of_boot() {
+            if entry.is_of_file() {
                 self.files = self.files.saturating_add(1);
             }
             for bank in banks.keys() {

@@ -381,7 +381,8 @@ fn buffers_and_later_templates_are_read_and_what_is_not_known_is_not_allowed() {
         ("ima-ng", vec![digest_field("sha1", &sha1(b"app")), name], "runtime.unlisted"),
     ];
     for (template, fields, expected) in cases {
-        assert_eq!(cause(&Log::new().entry(template, &fields).judged(&allowed)), expected, "{template}");
+        let log = Log::new().file("/usr/bin/app", b"app").entry(template, &fields);
+        assert_eq!(cause(&log.judged(&allowed)), expected, "{template}");
     }
 }
 
@@ -445,6 +446,10 @@ fn a_kernel_that_measures_nothing_proves_no_run_time_whatever_its_log_goes_on_to
         machine.set("ima.offset", made_up.bytes.len().to_string().into_bytes());
         assert_eq!(machine.cause(), "log.replay");
     }
+    // One that measures its own data alone.
+    let data = [digest_field("sha256", &sha256(b"6.8")), b"kernel_version\0".to_vec(), b"6.8".to_vec()];
+    let critical = Log::new().entry("ima-buf", &data).judged(&allowing(&[b"6.8", b"app"]));
+    assert_eq!((cause(&critical), proves_run_time(&critical)), ("log.absent", false));
     let measuring = Log::new().file("/usr/bin/app", b"app").judged(&allowing(&[b"app"]));
     assert_eq!((cause(&measuring), proves_run_time(&measuring)), ("none", true));
 }
