@@ -58,6 +58,7 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
     if let Some(claims) = &mut findings.claims {
         claims.tcb.status = firmware::status(input.roots.cca_firmware(), platform);
         policy::judge(input.profile, claims, &mut findings.checks);
+        accepted_firmware(claims.tcb.status, &mut findings.checks);
     }
     lifecycle(platform, findings);
     binding(input.expected, realm, findings);
@@ -130,6 +131,22 @@ fn platform_signature(
         "an ECDSA signature of the trust anchor's key over the platform token",
         "a signature that does not verify",
     )
+}
+
+/// Whether anybody but a release vouches for the platform's firmware: told, since what is out of date the profile judges, and
+/// what nobody speaks of each release.
+fn accepted_firmware(status: TcbStatus, checks: &mut Checks) {
+    checks.record(
+        ("cca.platform.firmware", Cause::TcbStatus, "accepted firmware, implementation-id and sw-components"),
+        status == TcbStatus::UpToDate,
+        false,
+        "firmware that is accepted for the platform's implementation",
+        match status {
+            TcbStatus::UpToDate => "as expected",
+            TcbStatus::OutOfDate => "other firmware",
+            _ => "nothing said of this implementation's: a release must name it",
+        },
+    );
 }
 
 /// Only a secured platform keeps its promises: the key of one that is not yet or no longer in service may be anybody's. Whether

@@ -38,12 +38,19 @@ fn firmware_that_is_accepted_is_up_to_date_and_other_firmware_of_the_same_implem
         })
     };
     let status = |verification: &Verification| verification.claims.as_ref().unwrap().tcb.status;
+    let told = |verification: &Verification| {
+        let check = verification.checks.iter().find(|check| check.name == "cca.platform.firmware").unwrap();
+        assert!(!check.fatal);
+        check.passed
+    };
     let good = judge(serde_json::json!([firmware(2), firmware(3)]));
     assert_eq!((good.verdict, status(&good)), (Verdict::Accept, TcbStatus::UpToDate));
+    assert!(told(&good));
     let mut elsewhere = firmware(2);
     elsewhere["implementation-id"] = "08".repeat(32).into();
     let unknown = judge(serde_json::json!([elsewhere]));
     assert_eq!((unknown.verdict, status(&unknown)), (Verdict::Accept, TcbStatus::VendorManaged));
+    assert!(!told(&unknown));
     let mut fewer = firmware(3);
     fewer["sw-components"].as_array_mut().unwrap().pop();
     let mut twice = firmware(3);
@@ -55,6 +62,7 @@ fn firmware_that_is_accepted_is_up_to_date_and_other_firmware_of_the_same_implem
     for other in [firmware(2), fewer, twice, signed, configured] {
         let old = judge(serde_json::json!([other]));
         assert_eq!((old.cause, status(&old), old.authentic), (Some(Cause::TcbStatus), TcbStatus::OutOfDate, true));
+        assert!(!told(&old));
     }
 }
 
