@@ -95,7 +95,7 @@ impl Attestation<'_> {
     async fn prove(&self, challenge: wire::Challenge) -> Result<Admission, Problem> {
         let sealing_key = self.identity.sealing.public();
         let nonce = challenge.nonce.clone();
-        let parts = self.with_tee(move |tee| tee.parts(&|index, kind| part_nonce(&nonce, index, kind))).await?;
+        let parts = self.with_tee(move |tee| tee.parts(&|kind| part_nonce(&nonce, kind))).await?;
         let other_parts: Vec<[u8; 32]> = parts.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {
             genesis: self.genesis,

@@ -31,24 +31,22 @@ fn report(nonce: &[u8; 32]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn gpus_answer_nonces_that_the_challenge_gives_them_and_go_along_with_the_lead() {
+async fn gpus_answer_a_nonce_that_the_challenge_gives_them_and_go_along_with_the_lead() {
     let liar = Liar::new().await;
-    let nonces = [0, 1].map(|index| part_nonce(&liar::challenge().nonce, index, Tee::NvidiaGpu));
+    let nonce = part_nonce(&liar::challenge().nonce, Tee::NvidiaGpu);
     let chain = |gpu: usize| format!("-----BEGIN CERTIFICATE-----\nof {gpu}\n");
     let entry = |gpu, nonce| serde_json::json!({"evidence": STANDARD.encode(report(nonce)), "certificate": STANDARD.encode(chain(gpu))});
     let folder = tempfile::tempdir().unwrap();
-    for nonce in &nonces {
-        let answer = serde_json::json!({"evidences": [entry(0, nonce), entry(1, nonce)]});
-        let name: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-        std::fs::write(folder.path().join(name), answer.to_string()).unwrap();
-    }
+    let answer = serde_json::json!({"evidences": [entry(0, &nonce), entry(1, &nonce)]});
+    let name: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(folder.path().join(name), answer.to_string()).unwrap();
     let agent = liar.agent(with_gpus(&format!("cat {}/\"$1\"", folder.path().display())));
     let mut connection = liar.welcome(0).await;
     let (stream, attest) = connection.evidence().await;
     let evidence = Evidence::decode(&attest.evidence).unwrap();
     assert_eq!((evidence.lead.tee, evidence.others.len()), (Tee::Simulated, 2));
     for (gpu, part) in evidence.others.iter().enumerate() {
-        assert_eq!((part.tee, part.item("report.bin").unwrap()), (Tee::NvidiaGpu, report(&nonces[gpu]).as_slice()));
+        assert_eq!((part.tee, part.item("report.bin").unwrap()), (Tee::NvidiaGpu, report(&nonce).as_slice()));
         assert_eq!(part.item("chain.pem").unwrap(), chain(gpu).as_bytes());
     }
     connection.respond(stream, burgrave_types::Problem::new(ProblemCode::AttestationRejected, "no GPU of mine")).await;
@@ -60,7 +58,7 @@ async fn where_a_gpu_gives_no_evidence_the_agent_says_why_and_tries_again() {
     let liar = Liar::new().await;
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready");
-    let nonce = part_nonce(&liar::challenge().nonce, 0, Tee::NvidiaGpu);
+    let nonce = part_nonce(&liar::challenge().nonce, Tee::NvidiaGpu);
     let certificate = STANDARD.encode("-----BEGIN CERTIFICATE-----\n");
     let answer = serde_json::json!([{"evidence": STANDARD.encode(report(&nonce)), "certificate": certificate}]);
     let script = format!("cat {} || {{ echo the driver is not loaded >&2; exit 4; }}", ready.display());
@@ -86,7 +84,7 @@ async fn what_a_node_tells_is_heard_while_a_gpu_takes_its_time() {
     let liar = Liar::new().await;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let nonce = part_nonce(&liar::challenge().nonce, 0, Tee::NvidiaGpu);
+    let nonce = part_nonce(&liar::challenge().nonce, Tee::NvidiaGpu);
     let certificate = STANDARD.encode("-----BEGIN CERTIFICATE-----\n");
     let answer = serde_json::json!([{"evidence": STANDARD.encode(report(&nonce)), "certificate": certificate}]);
     std::fs::write(path("answer"), answer.to_string()).unwrap();

@@ -81,11 +81,11 @@ pub trait Attester: Send {
     fn evidence(&mut self, binding: &BindingData) -> Result<Evidence, AttesterError>;
 
     /// The parts of evidence beside the lead, in the order in which the lead's binding covers their digests. `nonce` gives
-    /// what the part at an index (from 0), of that kind, must answer. None unless the machine has such devices.
+    /// what parts of a kind must answer. None unless the machine has such devices.
     ///
     /// # Errors
     /// As [`Attester::evidence`].
-    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+    fn parts(&mut self, nonce: &dyn Fn(Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
         let _ = nonce;
         Ok(Vec::new())
     }

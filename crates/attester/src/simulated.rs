@@ -125,13 +125,10 @@ impl Attester for SimulatedAttester {
         self.report_over(binding.report_data).map(Evidence::single)
     }
 
-    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
-        let one = |(index, device): (usize, &Self)| {
-            let mut report_data = [0; 64];
-            report_data.iter_mut().zip(nonce(index, Tee::Simulated)).for_each(|(to, from)| *to = from);
-            device.report_over(report_data)
-        };
-        self.parts.iter().enumerate().map(one).collect()
+    fn parts(&mut self, nonce: &dyn Fn(Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+        let mut report_data = [0; 64];
+        report_data.iter_mut().zip(nonce(Tee::Simulated)).for_each(|(to, from)| *to = from);
+        self.parts.iter().map(|device| device.report_over(report_data)).collect()
     }
 }
 

@@ -21,9 +21,9 @@ use burgrave_types::{EvidencePart, Tee};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, verify};
 use serde_json::{Value, json};
 
-/// As a node and an agent derive it from a challenge: one for each index and kind.
-fn nonce(index: usize, tee: Tee) -> [u8; 32] {
-    digest(&SHA256, format!("a challenge, {index}, {tee}").as_bytes()).as_ref().try_into().unwrap()
+/// As a node and an agent derive it from a challenge: one for each kind.
+fn nonce(tee: Tee) -> [u8; 32] {
+    digest(&SHA256, format!("a challenge, {tee}").as_bytes()).as_ref().try_into().unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -57,14 +57,14 @@ impl Gpu {
         })
     }
 
-    /// Judges a part as a node that expects this GPU at `index`.
-    fn judge(&self, part: &EvidencePart, index: usize) -> Verification {
+    /// Judges a part as a node that expects this GPU, over this nonce.
+    fn judge(&self, part: &EvidencePart, nonce: [u8; 32]) -> Verification {
         verify(&Input {
             part,
             endorsements: &Endorsements::default(),
             roots: &Roots::only([self.made.root.der()]).unwrap(),
             profile: &Profile::default(),
-            expected: Expected::Nonce(&nonce(index, Tee::NvidiaGpu)),
+            expected: Expected::Nonce(&nonce),
             at: "2026-03-01T00:00:00Z".parse().unwrap(),
         })
     }
@@ -79,8 +79,8 @@ struct Machine {
 }
 
 impl Machine {
-    /// One whose program answers over the nonces of these indices with all of these GPUs, as NVIDIA's does.
-    fn new(gpus: &[&Gpu], indices: std::ops::Range<usize>) -> Self {
+    /// One whose program answers with all of these GPUs, as NVIDIA's does; with none, it fails.
+    fn new(gpus: &[&Gpu]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let script = format!(
             r#"case "$*" in
@@ -94,8 +94,8 @@ impl Machine {
         );
         fs::write(folder.path().join("nvattest"), script).unwrap();
         let machine = Self { folder };
-        for index in indices {
-            machine.answer(index, gpus, &nonce(index, Tee::NvidiaGpu));
+        if !gpus.is_empty() {
+            machine.answer(gpus, &nonce(Tee::NvidiaGpu));
         }
         machine
     }
@@ -104,11 +104,11 @@ impl Machine {
         self.folder.path().join(name)
     }
 
-    /// Answers over the nonce of `index` with these GPUs' reports over `nonce`.
-    fn answer(&self, index: usize, gpus: &[&Gpu], nonce_of_reports: &[u8; 32]) {
+    /// Answers with these GPUs' reports over `nonce_of_reports`, whatever was asked.
+    fn answer(&self, gpus: &[&Gpu], nonce_of_reports: &[u8; 32]) {
         let evidences: Vec<_> = gpus.iter().map(|gpu| gpu.entry(nonce_of_reports)).collect();
         let answer = json!({"evidences": evidences, "result_code": 0, "result_message": "Ok"});
-        let name = format!("{}.json", hex(&nonce(index, Tee::NvidiaGpu)));
+        let name = format!("{}.json", hex(&nonce(Tee::NvidiaGpu)));
         fs::write(self.path(&name), serde_json::to_vec_pretty(&answer).unwrap()).unwrap();
     }
 
@@ -136,44 +136,32 @@ impl Machine {
 }
 
 #[test]
-fn a_gpus_evidence_is_accepted_over_its_own_nonce() {
-    let gpu = Gpu::new();
-    let parts = Machine::new(&[&gpu], 0..1).parts().unwrap();
-    assert_eq!(parts.len(), 1);
-    let verification = gpu.judge(&parts[0], 0);
-    assert_eq!(verification.verdict, Verdict::Accept, "{verification:#?}");
-    assert_eq!(verification.claims.unwrap().launch.measurement.unwrap().as_bytes(), FIRMWARE);
-    assert_eq!(gpu.judge(&parts[0], 1).cause, Some(Cause::BindingNonce));
-}
-
-#[test]
-fn each_of_several_gpus_is_accepted_over_a_nonce_of_its_own_and_no_other() {
+fn each_gpus_evidence_is_accepted_over_the_nonce_of_gpus_and_no_other() {
     let gpus = [Gpu::new(), Gpu::new(), Gpu::new()];
-    let parts = Machine::new(&gpus.each_ref(), 0..3).parts().unwrap();
+    let parts = Machine::new(&gpus.each_ref()).parts().unwrap();
     assert_eq!(parts.len(), 3);
     // In the driver's order.
     for (index, (gpu, part)) in gpus.iter().zip(&parts).enumerate() {
-        let verification = gpu.judge(part, index);
+        let verification = gpu.judge(part, nonce(Tee::NvidiaGpu));
         assert_eq!(verification.verdict, Verdict::Accept, "{index}: {verification:#?}");
-        let next = (index + 1) % 3;
-        assert_eq!(gpu.judge(part, next).cause, Some(Cause::BindingNonce));
-        assert!(!gpus[next].judge(part, index).authentic);
+        assert_eq!(verification.claims.unwrap().launch.measurement.unwrap().as_bytes(), FIRMWARE);
+        assert_eq!(gpu.judge(part, nonce(Tee::Snp)).cause, Some(Cause::BindingNonce));
+        assert!(!gpus[(index + 1) % 3].judge(part, nonce(Tee::NvidiaGpu)).authentic);
     }
 }
 
 #[test]
 fn parts_that_the_lead_has_by_itself_stand_before_them() {
-    let (first, second) = (Gpu::new(), Gpu::new());
+    let gpu = Gpu::new();
     let lead = SimulatedAttester::of_code("a").with_part(SimulatedAttester::of_code("b"));
-    let parts = Machine::new(&[&first, &second], 1..3).parts_behind(lead).unwrap();
-    assert_eq!(parts.iter().map(|part| part.tee).collect::<Vec<_>>(), [Tee::Simulated, Tee::NvidiaGpu, Tee::NvidiaGpu]);
-    assert_eq!(first.judge(&parts[1], 1).verdict, Verdict::Accept);
-    assert_eq!(second.judge(&parts[2], 2).verdict, Verdict::Accept);
+    let parts = Machine::new(&[&gpu]).parts_behind(lead).unwrap();
+    assert_eq!(parts.iter().map(|part| part.tee).collect::<Vec<_>>(), [Tee::Simulated, Tee::NvidiaGpu]);
+    assert_eq!(gpu.judge(&parts[1], nonce(Tee::NvidiaGpu)).verdict, Verdict::Accept);
 }
 
 #[test]
 fn the_lead_is_asked_as_if_there_were_no_parts() {
-    let machine = Machine::new(&[], 0..0);
+    let machine = Machine::new(&[]);
     let mut lead = SimulatedAttester::of_code("a");
     let mut both = WithParts::new(Box::new(lead.clone()), vec![machine.spec()]).unwrap();
     let binding = BindingData { report_data: [1; 64], qualifying_data: [2; 32] };
@@ -188,31 +176,24 @@ fn the_lead_is_asked_as_if_there_were_no_parts() {
 #[test]
 fn reports_over_another_nonce_are_not_handed_on() {
     let gpu = Gpu::new();
-    let machine = Machine::new(&[], 0..0);
-    machine.answer(0, &[&gpu], &nonce(7, Tee::NvidiaGpu));
+    let machine = Machine::new(&[]);
+    machine.answer(&[&gpu], &nonce(Tee::Snp));
     let error = machine.why_not();
     assert!(matches!(error, PartError::Nonce { device: 0, .. }), "{error}");
-    assert!(error.to_string().contains(&hex(&nonce(7, Tee::NvidiaGpu))), "{error}");
+    assert!(error.to_string().contains(&hex(&nonce(Tee::Snp))), "{error}");
 }
 
 #[test]
-fn gpus_that_change_while_they_are_asked_give_no_evidence() {
-    let gpus = [Gpu::new(), Gpu::new()];
-    let machine = Machine::new(&gpus.each_ref(), 0..2);
-    machine.answer(1, &[&gpus[1], &gpus[0]], &nonce(1, Tee::NvidiaGpu));
-    assert!(matches!(machine.why_not(), PartError::Changed));
-}
-
-#[test]
-fn more_gpus_than_evidence_has_room_for_are_refused_at_the_first_run() {
-    let gpus: Vec<_> = (0..8).map(|_| Gpu::new()).collect();
-    let machine = Machine::new(&gpus.iter().collect::<Vec<_>>(), 0..1);
-    assert!(matches!(machine.why_not(), PartError::Devices { found: 8, most: 7 }));
+fn the_gpus_of_a_large_machine_have_room_and_more_than_evidence_takes_are_refused() {
+    let gpus: Vec<_> = (0..17).map(|_| Gpu::new()).collect();
+    let of = |count| Machine::new(&gpus.iter().take(count).collect::<Vec<_>>());
+    assert_eq!(of(16).parts().unwrap().len(), 16);
+    assert!(matches!(of(17).why_not(), PartError::Devices { found: 17, most: 16 }));
 }
 
 #[test]
 fn a_failure_names_the_command_and_says_what_the_program_said() {
-    let error = Machine::new(&[], 0..0).parts().unwrap_err().to_string();
+    let error = Machine::new(&[]).parts().unwrap_err().to_string();
     assert!(error.starts_with("no nvidia-gpu evidence from `/bin/sh "), "{error}");
     assert!(
         error.contains("--nonce {nonce} --format json`: it failed (exit status: 201): `NVML error`; run it"),

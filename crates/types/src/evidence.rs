@@ -29,8 +29,8 @@ pub struct Evidence {
 
 /// Bounds on evidence, checked before anything is allocated for it.
 pub mod limits {
-    /// Parts, the lead included.
-    pub const PARTS: usize = 8;
+    /// Parts, the lead included: room for a machine's eight GPUs and its switches.
+    pub const PARTS: usize = 17;
     /// Items of a part.
     pub const ITEMS: usize = 32;
     /// Bytes of all items together: event logs are the largest of them.

@@ -15,10 +15,10 @@ pub enum PartError {
     Read(io::Error),
     /// It went on for too long, and was killed.
     #[error(
-        "it was killed since its runs, one for each device, took more than {seconds} s{said}; raise `timeout_secs`, or run it by hand to see what it waits for"
+        "it was killed since it took more than {seconds} s{said}; raise `timeout_secs`, or run it by hand to see what it waits for"
     )]
     Timeout {
-        /// How long they had together.
+        /// How long it had.
         seconds: u64,
         /// The end of what it wrote to standard error.
         said: Said,
@@ -80,9 +80,6 @@ pub enum PartError {
         /// How many there may be.
         most: usize,
     },
-    /// Its devices are not the same each time.
-    #[error("its devices, or their order, changed between its runs for one attestation, which is tried again")]
-    Changed,
     /// A device stands twice.
     #[error("device {device} stands twice in its answer, by its certificates; let it give each device once")]
     Twice {

@@ -4,9 +4,7 @@
 //! library of the driver's). So a [`PartSpec`] names a program that does, with the nonce as `{nonce}` among its words, and
 //! [`WithParts`] runs it for each attestation.
 //!
-//! Each part answers a nonce of its own, but a program such as `nvattest collect-evidence` lets all devices answer one. So it
-//! runs once for each device, and of the run over the nonce at an index only the device at that index counts. All runs must
-//! show the same devices in the same order.
+//! All devices of a kind answer one nonce, as with `nvattest collect-evidence`.
 
 mod command;
 mod error;
@@ -29,7 +27,7 @@ pub use nvidia::fuzz_answer;
 
 /// The word, or part of a word, in whose place the nonce stands: 64 hexadecimal digits.
 const NONCE: &str = "{nonce}";
-/// How long all runs of one attestation may take together, unless something else is said.
+/// How long a run may take, unless something else is said.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A challenge lives for 60 seconds, in which the lead's evidence has to be made as well.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(55);
@@ -82,7 +80,7 @@ impl PartSpec {
         Ok(Self { command, timeout: USUAL_TIMEOUT })
     }
 
-    /// Gives the command this long for one attestation: all its runs together, a run for each device.
+    /// Gives the command this long for one attestation.
     ///
     /// # Errors
     /// [`AttesterError::Argument`] unless it is 1 to 55 seconds: a challenge lives for 60.
@@ -99,20 +97,18 @@ impl PartSpec {
         Tee::NvidiaGpu
     }
 
-    /// The evidence of each device, which are `most` at most; `nonce` is what the device at an index, from 0, must answer.
-    fn evidence(
-        &self,
-        nonce: &dyn Fn(usize) -> [u8; 32],
-        most: usize,
-        stop: &StopParts,
-    ) -> Result<Vec<EvidencePart>, AttesterError> {
-        let deadline = Deadline::after(self.timeout);
-        let run = |index| {
-            let nonce = nonce(index);
-            let printed = self.command.run(&HexBytes::from(&nonce[..]).to_string(), deadline, stop)?;
-            nvidia::read(&printed, &nonce)
+    /// The evidence of each device, which are `most` at most and answer `nonce`.
+    fn evidence(&self, nonce: &[u8; 32], most: usize, stop: &StopParts) -> Result<Vec<EvidencePart>, AttesterError> {
+        let run = || {
+            let printed =
+                self.command.run(&HexBytes::from(&nonce[..]).to_string(), Deadline::after(self.timeout), stop)?;
+            let devices = nvidia::read(&printed, nonce)?;
+            if devices.len() > most {
+                return Err(PartError::Devices { found: devices.len(), most });
+            }
+            Ok(devices.into_iter().map(Device::into_part).collect())
         };
-        collect(run, most).map_err(|error| self.failed(error))
+        run().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: PartError) -> AttesterError {
@@ -138,24 +134,6 @@ impl fmt::Display for PartSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.tee(), self.command)
     }
-}
-
-/// One device of each run: the one at the index that the run's nonce is for.
-fn collect(run: impl Fn(usize) -> Result<Vec<Device>, PartError>, most: usize) -> Result<Vec<EvidencePart>, PartError> {
-    let mut devices = run(0)?;
-    let count = devices.len();
-    if count > most {
-        return Err(PartError::Devices { found: count, most });
-    }
-    for index in 1..count {
-        let again = run(index)?;
-        let is_same = devices.iter().map(Device::chain).eq(again.iter().map(Device::chain));
-        match (devices.get_mut(index), again.into_iter().nth(index)) {
-            (Some(slot), Some(device)) if is_same => *slot = device,
-            _ => return Err(PartError::Changed),
-        }
-    }
-    Ok(devices.into_iter().map(Device::into_part).collect())
 }
 
 /// An attester beside whose evidence stands that of other devices.
@@ -207,12 +185,11 @@ impl Attester for WithParts {
         self.lead.evidence(binding)
     }
 
-    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+    fn parts(&mut self, nonce: &dyn Fn(Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
         let mut parts = self.lead.parts(nonce)?;
         for source in &self.sources {
-            let first = parts.len();
-            let most = (limits::PARTS - 1).saturating_sub(first);
-            parts.extend(source.evidence(&|index| nonce(first + index, source.tee()), most, &self.stop)?);
+            let most = (limits::PARTS - 1).saturating_sub(parts.len());
+            parts.extend(source.evidence(&nonce(source.tee()), most, &self.stop)?);
         }
         Ok(parts)
     }

@@ -29,11 +29,6 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Its certificates, by which it is known.
-    pub(super) fn chain(&self) -> &[u8] {
-        &self.chain
-    }
-
     /// A part under the names that the verifier reads.
     pub(super) fn into_part(self) -> EvidencePart {
         EvidencePart::new(Tee::NvidiaGpu, [("report.bin", self.report), ("chain.pem", self.chain)])

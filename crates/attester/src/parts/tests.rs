@@ -126,29 +126,25 @@ proptest! {
 }
 
 #[test]
-fn devices_are_taken_from_the_runs_over_their_own_nonces() {
-    let device = |run: u8, chain: u8| {
+fn devices_stand_in_the_answers_order_and_more_than_there_is_room_for_are_refused() {
+    let device = |chain: u8| {
         let certificate = [b"-----BEGIN CERTIFICATE-----".as_slice(), &[chain]].concat();
-        let report = [&[0x11, 0xe0, 1, 0xff][..], &[run; 32]].concat();
+        let report = [&[0x11, 0xe0, 1, 0xff][..], &[3; 32]].concat();
         json!({"evidence": base64(&report), "certificate": base64(&certificate)})
     };
-    let runs = |runs: Vec<Vec<u8>>, most: usize| {
-        let made = runs
-            .into_iter()
-            .zip(0..)
-            .map(|(chains, run)| chains.into_iter().map(|chain| device(run, chain)).collect::<Vec<_>>());
-        let made: Vec<Value> = made.map(Value::from).collect();
-        collect(|index| nvidia::read(made[index].to_string().as_bytes(), &[u8::try_from(index).unwrap(); 32]), most)
+    let folder = tempfile::tempdir().unwrap();
+    let collected = |chains: &[u8], most: usize| {
+        let answer = folder.path().join("answer");
+        fs::write(&answer, Value::from_iter(chains.iter().map(|chain| device(*chain))).to_string()).unwrap();
+        let command = Command { program: "/bin/cat".to_owned(), arguments: vec![answer.to_str().unwrap().to_owned()] };
+        let spec = PartSpec { command, timeout: USUAL_TIMEOUT };
+        spec.evidence(&[3; 32], most, &StopParts::new().unwrap())
     };
-    let parts = runs(vec![vec![7, 8, 9]; 3], 3).unwrap();
-    for (part, run) in parts.iter().zip(0..) {
-        assert_eq!(part.item("report.bin").unwrap()[4..36], [run; 32]);
-        assert_eq!(part.item("chain.pem").unwrap().last(), Some(&(7 + run)));
-    }
-    for changed in [vec![8, 7], vec![7], vec![7, 8, 9], vec![9, 8]] {
-        assert!(matches!(runs(vec![vec![7, 8], changed], 3), Err(PartError::Changed)));
-    }
-    assert!(matches!(runs(vec![vec![7, 8]; 2], 1), Err(PartError::Devices { found: 2, most: 1 })));
+    let parts = collected(&[9, 7, 8], 3).unwrap();
+    let chains: Vec<_> = parts.iter().map(|part| part.item("chain.pem").unwrap().last().copied().unwrap()).collect();
+    assert_eq!(chains, [9, 7, 8]);
+    let error = collected(&[7, 8], 1).unwrap_err();
+    assert!(error.to_string().contains("found 2 devices, and the evidence has room for 1"), "{error}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Control {
             let Some(wanted) = wanted.iter().find(|wanted| wanted.tee == part.tee) else {
                 return Err(unasked(enclave, index, part.tee).into());
             };
-            let verification = self.verify_part(request, enclave, (index, part), now);
+            let verification = self.verify_part(request, enclave, part, now);
             parts.checks.extend(named(index, &verification));
             let claims = match &verification.claims {
                 Some(claims) if verification.verdict == Verdict::Accept => claims,
@@ -66,14 +66,14 @@ impl Control {
         &self,
         request: &AttestRequest,
         enclave: &EnclaveRecord,
-        (index, part): (usize, &EvidencePart),
+        part: &EvidencePart,
         now: Timestamp,
     ) -> Verification {
         let mut profile =
             Profile { allow_simulated: self.class() == DomainClass::Dev, ..profile(&enclave.requirements, now) };
         // What was booted and loaded is the lead's to prove: a device has neither log.
         (profile.boot_log.required, profile.run_time) = (false, None);
-        let nonce = part_nonce(&request.nonce, index, part.tee);
+        let nonce = part_nonce(&request.nonce, part.tee);
         // Nobody is offline here: a key that is not proven is refused.
         let endorsements = Endorsements { ak_proof: AkProof::None, ..Endorsements::default() };
         self.endorser().judge(part, endorsements, profile, Expected::Nonce(&nonce), now)

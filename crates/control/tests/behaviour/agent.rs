@@ -89,7 +89,7 @@ impl Agent {
         change: impl FnOnce(&mut Vec<EvidencePart>),
     ) -> AttestRequest {
         let (sealing_key, link) = (self.sealing.public(), self.link());
-        let mut parts = self.attester.parts(&|index, tee| part_nonce(nonce, index, tee)).unwrap();
+        let mut parts = self.attester.parts(&|tee| part_nonce(nonce, tee)).unwrap();
         change(&mut parts);
         let other_parts: Vec<[u8; 32]> = parts.iter().map(|part| sha256(&part.encode())).collect();
         let binding = AttestationBinding {

@@ -190,10 +190,8 @@ impl<A: Attester> Attester for WithGpus<A> {
         self.0.evidence(binding)
     }
 
-    fn parts(&mut self, nonce: &dyn Fn(usize, Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
-        let gpus = self.1.iter().zip(CHIPS.iter()).enumerate();
-        let report =
-            |(index, (measurements, chip)): (_, (&_, _))| report(chip, &nonce(index, Tee::NvidiaGpu), *measurements);
-        Ok(gpus.map(report).collect())
+    fn parts(&mut self, nonce: &dyn Fn(Tee) -> [u8; 32]) -> Result<Vec<EvidencePart>, AttesterError> {
+        let nonce = nonce(Tee::NvidiaGpu);
+        Ok(self.1.iter().zip(CHIPS.iter()).map(|(measurements, chip)| report(chip, &nonce, *measurements)).collect())
     }
 }

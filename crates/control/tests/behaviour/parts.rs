@@ -152,9 +152,11 @@ async fn a_device_that_passes_for_two_is_refused() {
     use burgrave_seal::binding::part_nonce;
     let node = node().await;
     with_gpu(&node, serde_json::json!([])).await;
-    let problem = swapped(&node, true, |nonce, parts| parts.push(gpu(&part_nonce(nonce, 1, Tee::NvidiaGpu), [1, 2])));
-    let problem = problem.await;
-    assert_eq!(problem.cause.as_deref(), Some("part.twice"), "{problem}");
+    let again = swapped(&node, true, |nonce, parts| parts.push(gpu(&part_nonce(nonce, Tee::NvidiaGpu), [3, 4])));
+    let copy = swapped(&node, true, |_, parts| parts.push(parts[0].clone()));
+    for problem in [again.await, copy.await] {
+        assert_eq!(problem.cause.as_deref(), Some("part.twice"), "{problem}");
+    }
 }
 
 #[tokio::test]
@@ -165,17 +167,17 @@ async fn a_part_that_is_not_bound_to_lead_and_challenge_is_refused() {
     let is = |problem: Problem, cause: &str| assert_eq!(problem.cause.as_deref(), Some(cause), "{problem}");
     // The lead does not cover it.
     is(
-        swapped(&node, false, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, 0, Tee::NvidiaGpu), [1, 2])).await,
+        swapped(&node, false, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, Tee::NvidiaGpu), [1, 2])).await,
         "binding.report_data",
     );
     is(swapped(&node, false, |_, parts| parts.push(parts[0].clone())).await, "binding.report_data");
-    // The lead covers it, and it is not fresh: of another challenge, of another place, over the lead's own nonce.
+    // The lead covers it, and it is not fresh: of another challenge, for another kind, over the lead's own nonce.
     is(swapped(&node, true, |_, parts| parts[0] = gpu(&[7; 32], [1, 2])).await, "binding.part");
-    is(swapped(&node, true, |_, parts| parts.push(parts[0].clone())).await, "binding.part");
     is(
-        swapped(&node, true, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, 0, Tee::Snp), [1, 2])).await,
+        swapped(&node, true, |nonce, parts| parts[0] = gpu(nonce[..32].try_into().unwrap(), [1, 2])).await,
         "binding.part",
     );
+    is(swapped(&node, true, |nonce, parts| parts[0] = gpu(&part_nonce(nonce, Tee::Snp), [1, 2])).await, "binding.part");
     // It is bound and fresh, and not genuine.
     let spoilt =
         swapped(&node, true, |_, parts| *parts[0].items.get_mut("report.bin").unwrap().last_mut().unwrap() ^= 1);
