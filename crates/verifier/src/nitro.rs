@@ -13,9 +13,10 @@
 mod document;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
-use burgrave_types::{Claims, EvidencePart, Tee};
+use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
 use serde_json::json;
 
 use crate::check::Stop;
@@ -28,6 +29,8 @@ use crate::{Cause, Expected, Input, policy};
 use document::Document;
 
 const ITEM: &str = "document.cose";
+/// How far the hypervisor's clock may be ahead of the verifier's.
+const SKEW: Duration = Duration::from_mins(5);
 const COSE: &str = "RFC 9052, section 4.2 (COSE_Sign1)";
 const PROCESS: &str = "AWS Nitro Enclaves, attestation process, section 3";
 const CHAIN: Rules = Rules {
@@ -56,6 +59,17 @@ pub(crate) fn verify(input: &Input<'_>, findings: &mut Findings) -> Result<(), S
 
     let chain: Vec<&[u8]> = document.cabundle.iter().copied().chain([document.certificate]).collect();
     let path = path::verify(&chain, &CHAIN, input, findings)?;
+    let made = Timestamp::from_unix_millis(i64::try_from(document.timestamp).unwrap_or(i64::MAX));
+    findings.checks.fatal(
+        (
+            "nitro.timestamp",
+            Cause::CertificateValidity,
+            "AWS Nitro Enclaves, attestation process, section 2 (timestamp)",
+        ),
+        path.is_valid_at(made) && made <= input.at + SKEW,
+        "made while the certificates were valid, and not after the time of judging",
+        made,
+    );
     findings.checks.need_that(
         ("nitro.signature", Cause::SignatureInvalid, "RFC 9052, section 4.4; RFC 9053, section 2.1"),
         path.verifies(&message.to_be_signed(), message.signature),

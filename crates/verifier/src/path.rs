@@ -55,6 +55,11 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// Whether all of it is valid at an instant.
+    pub(crate) fn is_valid_at(&self, at: Timestamp) -> bool {
+        self.from <= at && at <= self.until
+    }
+
     /// Whether the key at its end signed `message`: ECDSA with SHA-384, r and s in the curve's width.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify_sig(message, signature).is_ok()
@@ -111,7 +116,7 @@ pub(crate) fn verify(
     };
     findings.checks.need(
         (rules.validity, Cause::CertificateValidity, "RFC 5280, section 4.1.2.5"),
-        path.from <= input.at && input.at <= path.until,
+        path.is_valid_at(input.at),
         format_args!("{} within the validity of every certificate of the chain", input.at),
         format_args!("{} to {}", path.from, path.until),
     )?;

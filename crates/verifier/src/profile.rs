@@ -6,6 +6,7 @@ use burgrave_types::claims::{TcbStatus, TdAttribute};
 use serde::{Deserialize, Serialize};
 
 use crate::RunTimeProfile;
+use crate::snp::PlatformFeature;
 
 /// The demands. The default is the strict profile; every knob loosens it or adds a demand, and an unknown one is an error.
 ///
@@ -53,6 +54,12 @@ pub struct SnpProfile {
     pub min_tcb: BTreeMap<String, BTreeMap<String, u64>>,
     /// Refuse where no revocation list of the root is at hand.
     pub require_crl: bool,
+    /// What the machine must have of PLATFORM_INFO (`alias-check-complete`, `ciphertext-hiding`, `ecc`, `rapl-disabled`, `tio`, `tsme`).
+    pub require_platform: BTreeSet<PlatformFeature>,
+    /// What it must not have (`smt`).
+    pub forbid_platform: BTreeSet<PlatformFeature>,
+    /// Bits, from 0, that must be set in the mitigation vectors of a report of version 5: that of the launch, and that of now.
+    pub mitigations: BTreeSet<u8>,
 }
 
 /// Demands on TPMs.
@@ -140,8 +147,10 @@ mod tests {
 
     #[test]
     fn the_sample_profile_of_the_documentation_is_one() {
-        let page = include_str!("../../../docs/measured-boot.md");
-        let sample = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let sample_of = |page: &'static str| page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let machine = sample_of(include_str!("../../../docs/attestation.md")).unwrap();
+        assert_eq!(toml::from_str::<Profile>(machine).unwrap().snp.require_platform.len(), 2);
+        let sample = sample_of(include_str!("../../../docs/measured-boot.md")).unwrap();
         let profile: Profile = toml::from_str(sample).unwrap();
         assert!(profile.boot_log.required && !profile.run_time.unwrap().allows_nothing());
     }

@@ -10,6 +10,7 @@
 
 mod chain;
 mod known;
+mod platform;
 mod report;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub use chain::VekExtensions;
 pub(crate) use chain::is_vek;
 use chain::{Chain, Vek};
 pub(crate) use known::KnownPlatforms;
+pub use platform::PlatformFeature;
 pub use report::{Family, Report, SigningKey, Tcb};
 pub(crate) use report::{before_table, in_response, looks_like_report};
 
@@ -118,6 +120,7 @@ fn judge(
     let status = tcb_status(input, report, family);
     let claims = claims(report, Some(family), vek.csp_id.as_deref(), status);
     policy::judge(input.profile, &claims, &mut findings.checks);
+    platform::judge(&input.profile.snp, report, &mut findings.checks);
     findings.claims = Some(claims);
     binding(input.expected, report, findings);
 
@@ -276,6 +279,9 @@ fn raw(report: &Report, family: Option<Family>) -> serde_json::Value {
         "image_id": hex_text(report.image_id),
         "vmpl": report.vmpl,
         "platform_info": format!("{:#x}", report.platform_info),
+        "platform_features": PlatformFeature::of(report.platform_info).map(PlatformFeature::as_str).collect::<Vec<_>>(),
+        "launch_mitigations": format!("{:#x}", report.launch_mitigations),
+        "current_mitigations": format!("{:#x}", report.current_mitigations),
         "signing_key": report.signing_key.to_string(),
         "report_data": hex_text(report.report_data),
         "measurement": hex_text(report.measurement),

@@ -127,6 +127,32 @@ fn a_field_of_another_length_is_refused() {
 }
 
 #[test]
+fn a_document_is_made_while_its_certificate_is_valid_and_not_in_the_future() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let made_at = |millis: u64| {
+        let mut maker = Maker::new();
+        maker.field("timestamp", Value::Number(millis));
+        maker
+    };
+    let now = u64::try_from(Maker::new().at.unix_millis()).unwrap();
+    for millis in [now, now - 1000, now + 5 * 60 * 1000] {
+        assert_eq!(made_at(millis).verify().verdict, Verdict::Accept, "{millis}");
+    }
+    for millis in [now + 5 * 60 * 1000 + 1, now + DAY + 1, 1, u64::MAX] {
+        let refused = made_at(millis).refused(Cause::CertificateValidity);
+        assert!(refused.checks.iter().any(|check| check.name == "nitro.timestamp" && !check.passed), "{millis}");
+    }
+}
+
+#[test]
+fn a_document_of_a_nitro_tpm_is_called_what_it_is() {
+    let mut maker = Maker::new();
+    maker.field("nitrotpm_pcrs", Value::Map(vec![pcr(4, vec![1; 48])]));
+    let refused = maker.refused(Cause::FormatMalformed);
+    assert!(refused.checks.iter().any(|check| check.found.contains("NitroTPM")), "{refused:#?}");
+}
+
+#[test]
 fn a_document_that_is_not_whole_is_refused() {
     type Change = fn(&mut Maker);
     let changes: [Change; 12] = [

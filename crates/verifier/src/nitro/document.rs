@@ -48,6 +48,8 @@ struct Fields<'a> {
     public_key: Option<&'a [u8]>,
     user_data: Option<&'a [u8]>,
     nonce: Option<&'a [u8]>,
+    /// Whether it is of an instance's NitroTPM.
+    is_of_tpm: bool,
 }
 
 const CERTIFICATE_BYTES: RangeInclusive<usize> = 1..=1024;
@@ -61,6 +63,10 @@ impl<'a> Document<'a> {
         if read.is_none() || !cbor::is_at_end(&decoder) {
             let expected = "a map with text keys, none of them twice, and a value of its type for each";
             return Err(malformed(expected, format!("something else at about byte {}", decoder.position())));
+        }
+        if fields.is_of_tpm {
+            let found = "`nitrotpm_pcrs`: a document of an instance's NitroTPM, which is not verified here";
+            return Err(malformed("a document of an enclave, with `pcrs`", found.to_owned()));
         }
         let missing = |name: &'static str| malformed(name, "no such field".to_owned());
         let document = Self {
@@ -144,7 +150,10 @@ impl<'a> Fields<'a> {
             "public_key" => self.public_key = cbor::optional_bytes(decoder)?,
             "user_data" => self.user_data = cbor::optional_bytes(decoder)?,
             "nonce" => self.nonce = cbor::optional_bytes(decoder)?,
-            _ => cbor::skip(decoder)?,
+            name => {
+                self.is_of_tpm |= name == "nitrotpm_pcrs";
+                cbor::skip(decoder)?;
+            }
         }
         Some(())
     }

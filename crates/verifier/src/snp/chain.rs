@@ -69,6 +69,7 @@ pub(super) struct Vek {
     pub(super) family: Family,
     pub(super) tcb: Vec<(&'static str, u8)>,
     pub(super) hw_id: Option<Vec<u8>>,
+    /// `cspID`: the text, without its DER head.
     pub(super) csp_id: Option<Vec<u8>>,
     pub(super) key: ParsedPublicKey,
 }
@@ -143,6 +144,11 @@ pub(super) fn family_of(certificate: &Certificate) -> Option<Family> {
     Family::of_product(product.as_str())
 }
 
+/// The text of an extension that is an IA5String (AMD 57230: cspID).
+fn text_of(extension: &[u8]) -> Option<Vec<u8>> {
+    Some(Ia5StringRef::from_der(extension).ok()?.as_bytes().to_vec())
+}
+
 /// Reads kind, family, TCB and chip of a VEK certificate.
 pub(super) fn read_leaf(certificate: Certificate, findings: &mut Findings) -> Result<Vek, Stop> {
     let (hw_id, csp_id) = (certificate.extension(HW_ID), certificate.extension(CSP_ID));
@@ -160,15 +166,16 @@ pub(super) fn read_leaf(certificate: Certificate, findings: &mut Findings) -> Re
             certificate.subject(),
         ));
     };
-    let (hw_id, csp_id) = (hw_id.map(<[u8]>::to_vec), csp_id.map(<[u8]>::to_vec));
+    let (hw_id, csp_id) = (hw_id.map(<[u8]>::to_vec), csp_id.map(text_of));
     let extensions = family_of(&certificate).and_then(|family| Some((family, tcb_of(&certificate, family)?)));
-    let Some((family, tcb)) = extensions else {
+    let (Some((family, tcb)), None | Some(Some(_))) = (extensions, &csp_id) else {
         return Err(findings.checks.stop(
             ("snp.vek.extensions", Cause::CertificateExtension, KDS),
-            "productName and the TCB's security version numbers",
+            "productName, the TCB's security version numbers, and a cspID that is text",
             "not all of them",
         ));
     };
+    let csp_id = csp_id.flatten();
     Ok(Vek { certificate, kind, family, tcb, hw_id, csp_id, key })
 }
 
@@ -302,4 +309,17 @@ fn revocation(
         lists::ask(list, ark, [ask, ark], &LISTS, input, findings)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clouds_name_is_text_or_none() {
+        assert_eq!(text_of(b"\x16\x02ab"), Some(b"ab".to_vec()));
+        for odd in [&b"\x04\x02ab"[..], b"\x16\x03ab", b"\x16\x02abc", b"\x16\x01\xff", b"ab", b""] {
+            assert_eq!(text_of(odd), None, "{odd:?}");
+        }
+    }
 }

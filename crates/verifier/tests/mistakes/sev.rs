@@ -91,6 +91,58 @@ fn firmware_versions_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_clouds_name_is_its_text_and_nothing_before_it() {
+    let Some((folder, rows)) = super::common::collection() else {
+        println!("skipped: no evidence vectors at BURGRAVE_VECTORS or ../shared/vectors");
+        return;
+    };
+    let row = rows.iter().find(|row| row.id == "snp/milan-v3-vlek-aws-vmpl1").unwrap();
+    let claims = row.case(&folder).verify().claims.unwrap();
+    assert_eq!(claims.platform_id.unwrap().0, b"CN=cc-us-east-2.amazonaws.com");
+}
+
+#[test]
+fn a_profile_says_what_the_machine_must_have_and_must_not() {
+    use burgrave_verifier::snp::PlatformFeature::{AliasCheckComplete, CiphertextHiding, Smt};
+    let with = |info: u8| signed(|report| report[0x40] = info);
+    let judged = |mut case: Case, toml: &str| {
+        case.profile = toml::from_str(toml).unwrap();
+        case.verify()
+    };
+    let required = "[snp]\nrequire_platform = [\"alias-check-complete\", \"ciphertext-hiding\"]";
+    taken("both", &judged(with(0b11_0000), required));
+    for lacking in [0b10_0000, 0b01_0000, 0b1111, 0] {
+        refused("one is not there", &judged(with(lacking), required), &[Cause::TcbStatus]);
+    }
+    let forbidden = "[snp]\nforbid_platform = [\"smt\"]";
+    taken("no threads", &judged(with(0b11_1110), forbidden));
+    refused("threads", &judged(with(1), forbidden), &[Cause::TcbStatus]);
+    assert!(toml::from_str::<burgrave_verifier::Profile>("[snp]\nforbid_platform = [\"no such\"]").is_err());
+    let raw = with(0b11_0001).verify().raw["platform_features"].clone();
+    assert_eq!(raw, serde_json::json!([Smt.as_str(), CiphertextHiding.as_str(), AliasCheckComplete.as_str()]));
+}
+
+#[test]
+fn mitigations_count_where_the_firmware_had_them_at_launch_and_now() {
+    let of = |version: u8, launch: u8, current: u8| {
+        signed(|report| {
+            report[0] = version;
+            report[0x188..0x18a].copy_from_slice(&[0x19, 0x01]);
+            (report[0x1f8], report[0x200]) = (launch, current);
+        })
+    };
+    let judged = |mut case: Case, bits: &str| {
+        case.profile = toml::from_str(&format!("[snp]\nmitigations = {bits}")).unwrap();
+        case.verify()
+    };
+    taken("both bits", &judged(of(5, 0b101, 0b111), "[0, 2]"));
+    for (version, launch, current) in [(5, 0b001, 0b101), (5, 0b101, 0b001), (5, 0, 0), (4, 0b101, 0b101)] {
+        refused("not at both times", &judged(of(version, launch, current), "[0, 2]"), &[Cause::TcbStatus]);
+    }
+    refused("no such bit", &judged(of(5, 0xff, 0xff), "[64]"), &[Cause::TcbStatus]);
+}
+
+#[test]
 fn a_signer_is_claimed_where_the_firmware_verified_one_and_nowhere_else() {
     let without = signed(|report| report[0xe0..0x110].fill(0)).verify();
     assert_eq!(without.claims.unwrap().launch.signer, None);
