@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burgrave_agent::{Agent, AgentConfig, NodeAddress};
-use burgrave_attester::AttesterSpec;
+use burgrave_attester::{AttesterError, AttesterSpec, PartSpec, WithParts};
 use burgrave_seal::SystemRandom;
 use burgrave_types::{EnclaveName, Problem, ProblemCode, SystemClock};
 use clap::Args;
@@ -22,6 +22,10 @@ pub(crate) struct Instance {
     /// `tpm:unix:<socket>`, `tpm:<ip>:<port>`, or `simulated:<code name>` (dev domains only)
     #[arg(long, value_name = "TEE")]
     attester: AttesterSpec,
+    /// A command that gives the evidence of devices beside it, with `{nonce}` among its words, e.g.
+    /// `nvidia-gpu:/usr/bin/nvattest collect-evidence --device gpu --nonce {nonce} --format json`
+    #[arg(long = "part", value_name = "KIND:COMMAND")]
+    parts: Vec<PartSpec>,
     /// The node's agent link, `tcp://<host>:<port>` or `unix:<path>`
     #[arg(long, value_name = "ADDRESS")]
     node: NodeAddress,
@@ -34,14 +38,16 @@ impl Instance {
             Some(genesis) => genesis,
             None => server.wanted()?.genesis,
         };
+        let unusable = |error: AttesterError| {
+            Problem::new(ProblemCode::Unavailable, format!("the TEE cannot be used: {error}"))
+                .with_fix("choose another with `--attester` or `--part`")
+        };
+        let attester = self.attester.open().map_err(unusable)?;
         let config = AgentConfig {
             nodes: vec![self.node.clone()],
             genesis,
             enclave: self.enclave.clone(),
-            attester: self.attester.open().map_err(|error| {
-                Problem::new(ProblemCode::Unavailable, format!("the TEE cannot be used: {error}"))
-                    .with_fix("choose another with --attester")
-            })?,
+            attester: Box::new(WithParts::new(attester, self.parts.clone()).map_err(unusable)?),
         };
         let agent = Agent::start(config, Arc::new(SystemClock), Arc::new(SystemRandom))
             .map_err(|error| Problem::new(ProblemCode::Internal, error.to_string()))?;
