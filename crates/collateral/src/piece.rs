@@ -108,6 +108,11 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Vec<Piece>> {
         }
         Endorsement::Certificates(_) => return None,
         Endorsement::Crl(list) => return Some(vec![crl(*list)]),
+        Endorsement::Several(certificates, lists) if certificates.len() + lists.len() <= CERTIFICATES => {
+            let chain = (!certificates.is_empty()).then_some(Piece::Chain(certificates));
+            return Some(chain.into_iter().chain(lists.into_iter().map(crl)).collect());
+        }
+        Endorsement::Several(..) => return None,
         Endorsement::Other => {}
     }
     let text = std::str::from_utf8(bytes).ok()?.trim();
@@ -142,7 +147,7 @@ pub(crate) fn read_crl(bytes: &[u8]) -> Option<Piece> {
     let der = hex::decode(std::str::from_utf8(bytes).ok()?.trim()).ok()?;
     match Endorsement::read(&der) {
         Endorsement::Crl(list) => Some(crl(*list)),
-        Endorsement::Certificates(_) | Endorsement::Other => None,
+        _ => None,
     }
 }
 

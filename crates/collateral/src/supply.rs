@@ -214,13 +214,15 @@ fn supply_snp(view: &View, supply: &mut Supply<'_>) {
 
 /// Lists among the items count like those of the store, so an old one must not be the only one.
 fn leave_out_old_lists(view: &View, supply: &mut Supply<'_>) {
-    // Whatever an item is called: the verifier goes by what it is. Certificates are no list, and need not be read for that.
-    let may_be_list = |bytes: &[u8]| !bytes.starts_with(b"-----BEGIN CERTIFICATE");
-    let items = supply.part.items.iter().filter(|(_, bytes)| may_be_list(bytes));
-    let old = items.filter_map(|(name, bytes)| {
-        let Endorsement::Crl(list) = Endorsement::read(bytes) else { return None };
-        let piece = Piece::Crl(Arc::new(CrlPiece::of(*list)));
-        Some((name.clone(), below_floor(&piece, view)?))
+    // Whatever an item is called: the verifier goes by what it is.
+    let lists = |bytes: &[u8]| match Endorsement::read(bytes) {
+        Endorsement::Crl(list) => vec![*list],
+        Endorsement::Several(_, lists) => lists,
+        Endorsement::Certificates(_) | Endorsement::Other => Vec::new(),
+    };
+    let old = supply.part.items.iter().filter_map(|(name, bytes)| {
+        let mut lists = lists(bytes).into_iter().map(|list| Piece::Crl(Arc::new(CrlPiece::of(list))));
+        Some((name.clone(), lists.find_map(|piece| below_floor(&piece, view))?))
     });
     for (name, below) in old.collect::<Vec<_>>() {
         supply.part.to_mut().items.remove(&name);

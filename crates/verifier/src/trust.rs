@@ -274,33 +274,65 @@ pub enum Endorsement {
     Certificates(Vec<Certificate>),
     /// A revocation list, DER or PEM.
     Crl(Box<Crl>),
+    /// Several lists, or certificates and lists.
+    Several(Vec<Certificate>, Vec<Crl>),
     /// Something else: evidence, or of another format.
     Other,
 }
 
 impl Endorsement {
-    /// Looks at the bytes, never at a name.
+    /// Looks at the bytes, never at a name. DER may be followed by more of it, and by the padding (00 or ff) that TPMs write
+    /// behind a certificate.
     pub fn read(bytes: &[u8]) -> Self {
-        if let Some(blocks) = pem_blocks(bytes) {
-            if let [(label, der)] = blocks.as_slice()
-                && label == PEM_CRL
-            {
-                return Crl::from_der(der).map_or(Self::Other, |crl| Self::Crl(Box::new(crl)));
-            }
-            let certificates = blocks
-                .iter()
-                .map(|(label, der)| if label == "CERTIFICATE" { Certificate::from_der(der) } else { None })
-                .collect::<Option<Vec<_>>>();
-            return match certificates {
-                Some(certificates) if !certificates.is_empty() => Self::Certificates(certificates),
-                _ => Self::Other,
-            };
+        let (mut certificates, mut crls) = (Vec::new(), Vec::new());
+        let read = match pem_blocks(bytes) {
+            Some(blocks) => blocks.iter().all(|(label, der)| match label.as_str() {
+                "CERTIFICATE" => Certificate::from_der(der).map(|one| certificates.push(one)).is_some(),
+                PEM_CRL => Crl::from_der(der).map(|one| crls.push(one)).is_some(),
+                _ => false,
+            }),
+            None => der_values(bytes).is_some_and(|values| {
+                values.into_iter().all(|der| match Certificate::from_der(der) {
+                    Some(one) => {
+                        certificates.push(one);
+                        true
+                    }
+                    None => Crl::from_der(der).map(|one| crls.push(one)).is_some(),
+                })
+            }),
+        };
+        match (certificates.is_empty(), crls.len()) {
+            _ if !read => Self::Other,
+            (true, 0) => Self::Other,
+            (false, 0) => Self::Certificates(certificates),
+            (true, 1) => crls.pop().map_or(Self::Other, |crl| Self::Crl(Box::new(crl))),
+            _ => Self::Several(certificates, crls),
         }
-        if let Some(certificate) = Certificate::from_der(bytes) {
-            return Self::Certificates(vec![certificate]);
-        }
-        Crl::from_der(bytes).map_or(Self::Other, |crl| Self::Crl(Box::new(crl)))
     }
+}
+
+/// The values in DER that stand one behind the other, each a SEQUENCE; padding may follow the last.
+fn der_values(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let (mut rest, mut values) = (bytes, Vec::new());
+    let is_padding = |rest: &[u8]| [0, 0xff].iter().any(|padding| rest.iter().all(|byte| byte == padding));
+    while values.is_empty() || !is_padding(rest) {
+        let (head, body) = match *rest {
+            [DER_SEQUENCE, length @ 0..=0x7f, ..] => (2, usize::from(length)),
+            [DER_SEQUENCE, 0x81, length, ..] => (3, usize::from(length)),
+            [DER_SEQUENCE, 0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+            [DER_SEQUENCE, 0x83, high, middle, low, ..] => {
+                (5, usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?)
+            }
+            _ => return None,
+        };
+        let (value, after) = rest.split_at_checked(head + body)?;
+        values.push(value);
+        rest = after;
+        if values.len() > MOST {
+            return None;
+        }
+    }
+    Some(values)
 }
 
 /// Certificates, revocation lists and proofs that come with evidence or from a collateral store. They help to reach a
@@ -333,12 +365,13 @@ impl Endorsements {
     /// The revocation lists of [`Endorsements::beside`], without reading more than these.
     pub(crate) fn lists_beside(part: &EvidencePart) -> Vec<Crl> {
         let may_be_list = |bytes: &&Vec<u8>| match std::str::from_utf8(bytes) {
-            Ok(text) => text.split_once(PEM_HEAD).is_none_or(|(_, rest)| rest.starts_with(PEM_CRL)),
+            Ok(text) => !text.contains(PEM_HEAD) || text.split(PEM_HEAD).any(|block| block.starts_with(PEM_CRL)),
             Err(_) => bytes.starts_with(&[DER_SEQUENCE]),
         };
-        let read = part.items.values().filter(may_be_list).filter_map(|bytes| match Endorsement::read(bytes) {
-            Endorsement::Crl(list) => Some(*list),
-            _ => None,
+        let read = part.items.values().filter(may_be_list).flat_map(|bytes| match Endorsement::read(bytes) {
+            Endorsement::Crl(list) => vec![*list],
+            Endorsement::Several(_, lists) => lists,
+            Endorsement::Certificates(_) | Endorsement::Other => Vec::new(),
         });
         read.take(MOST).collect()
     }
@@ -374,6 +407,10 @@ impl Endorsements {
         match Endorsement::read(bytes) {
             Endorsement::Certificates(certificates) => self.certificates.extend(certificates),
             Endorsement::Crl(crl) => self.crls.push(*crl),
+            Endorsement::Several(certificates, crls) => {
+                self.certificates.extend(certificates);
+                self.crls.extend(crls);
+            }
             Endorsement::Other => match dcap::Collateral::parse(bytes) {
                 Ok(collateral) => self.collateral.push(Arc::new(collateral)),
                 Err(_) => return false,

@@ -350,7 +350,7 @@ fn is_not_revoked(certificate: &Certificate, crl: &Crl, checks: &mut Checks) -> 
 fn first_certificate(pem: &str) -> Option<Certificate> {
     match Endorsement::read(pem.as_bytes()) {
         Endorsement::Certificates(certificates) => certificates.into_iter().next(),
-        Endorsement::Crl(_) | Endorsement::Other => None,
+        _ => None,
     }
 }
 

@@ -89,7 +89,7 @@ impl Pck {
     pub(crate) fn read(pem: &[u8], checks: &mut Checks) -> Result<Self, Stop> {
         let certificates = match Endorsement::read(pem) {
             Endorsement::Certificates(certificates) if (2..=4).contains(&certificates.len()) => certificates,
-            Endorsement::Certificates(_) | Endorsement::Crl(_) | Endorsement::Other => {
+            _ => {
                 let rule = ("dcap.pck.certificate", Cause::FormatMalformed, PROFILE);
                 return Err(checks.stop(rule, "the PCK certificate and its authorities in PEM", "something else"));
             }

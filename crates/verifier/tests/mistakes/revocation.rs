@@ -30,3 +30,25 @@ fn an_older_list_of_a_maker_of_tpms_hides_no_newer_one() {
     assert!(tpm.endorsements.add(newer.signed_by(&tpm.maker).unwrap().der()));
     assert_eq!(tpm.cause(), "certificate.revoked");
 }
+
+#[test]
+fn no_form_in_which_a_list_is_given_makes_it_none() {
+    let tpm = || Tpm::new().with_ek(&ek_certificate()).quoted("", 3, 0x000b);
+    let lists = |tpm: &Tpm| {
+        [(1, 41), (2, 42)].map(|(number, serial)| list(number, 2027, &[serial]).signed_by(&tpm.maker).unwrap())
+    };
+    let at = "2026-06-01T00:00:00Z";
+    let forms: [fn(&[rcgen::CertificateRevocationList; 2], String) -> Vec<u8>; 4] = [
+        |[one, two], _| [one.pem().unwrap(), two.pem().unwrap()].concat().into_bytes(),
+        |[_, two], maker| [maker, two.pem().unwrap()].concat().into_bytes(),
+        |[_, two], _| [&two.der()[..], &[0; 40]].concat(),
+        |[one, two], _| [&one.der()[..], two.der(), &[0xff; 7]].concat(),
+    ];
+    for (which, form) in forms.into_iter().enumerate() {
+        let mut tpm = tpm();
+        assert_eq!(tpm.verify(at).cause, None);
+        let bytes = form(&lists(&tpm), tpm.maker.pem());
+        tpm.items.push(("lists".to_owned(), bytes));
+        assert_eq!(tpm.verify(at).cause, Some(Cause::CertificateRevoked), "{which}");
+    }
+}
