@@ -38,7 +38,8 @@ fn no_form_in_which_a_list_is_given_makes_it_none() {
         [(1, 41), (2, 42)].map(|(number, serial)| list(number, 2027, &[serial]).signed_by(&tpm.maker).unwrap())
     };
     let at = "2026-06-01T00:00:00Z";
-    let forms: [fn(&[rcgen::CertificateRevocationList; 2], String) -> Vec<u8>; 4] = [
+    type Form = fn(&[rcgen::CertificateRevocationList; 2], String) -> Vec<u8>;
+    let forms: [Form; 4] = [
         |[one, two], _| [one.pem().unwrap(), two.pem().unwrap()].concat().into_bytes(),
         |[_, two], maker| [maker, two.pem().unwrap()].concat().into_bytes(),
         |[_, two], _| [&two.der()[..], &[0; 40]].concat(),
