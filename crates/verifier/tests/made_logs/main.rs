@@ -13,6 +13,7 @@ mod common;
 mod boot;
 mod ima;
 mod mutation;
+mod pieces;
 mod td;
 mod vtpm;
 
