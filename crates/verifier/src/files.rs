@@ -188,14 +188,19 @@ fn roles(tee: Tee) -> &'static [(&'static str, Shape)] {
     match tee {
         Tee::Snp => &[("report.bin", Shape::Evidence(Tee::Snp))],
         Tee::NvidiaGpu => &[("report.bin", Shape::Evidence(Tee::NvidiaGpu))],
-        Tee::Tdx => &[("quote.bin", Shape::Evidence(Tee::Tdx)), ("ccel.bin", Shape::BootLog)],
-        Tee::Sgx => &[("quote.bin", Shape::Evidence(Tee::Sgx))],
+        Tee::Tdx => &[
+            ("quote.bin", Shape::Evidence(Tee::Tdx)),
+            ("collateral.json", Shape::Collateral),
+            ("ccel.bin", Shape::BootLog),
+        ],
+        Tee::Sgx => &[("quote.bin", Shape::Evidence(Tee::Sgx)), ("collateral.json", Shape::Collateral)],
         Tee::Nitro => &[("document.cose", Shape::Evidence(Tee::Nitro))],
         Tee::Tpm => &[("quote.msg", Shape::Evidence(Tee::Tpm)), ("eventlog.bin", Shape::BootLog)],
         Tee::AzVtpm => &[
             ("hcl-report.bin", Shape::Evidence(Tee::AzVtpm)),
             ("quote.msg", Shape::Evidence(Tee::Tpm)),
             ("quote.bin", Shape::Evidence(Tee::Tdx)),
+            ("collateral.json", Shape::Collateral),
             ("eventlog.bin", Shape::BootLog),
         ],
         Tee::Cca => &[("token.cbor", Shape::Evidence(Tee::Cca))],
@@ -203,8 +208,8 @@ fn roles(tee: Tee) -> &'static [(&'static str, Shape)] {
     }
 }
 
-/// Gives the one piece of this shape its item's name, where no other bears it. Of a log nothing is chosen among several; of
-/// evidence several are an error.
+/// Gives the one piece of this shape its item's name, where no other bears it. Of logs and collateral nothing is chosen among
+/// several; of evidence several are an error.
 fn name_by_shape(pieces: &mut [Piece], item: &str, shape: Shape) -> Result<(), NotBrought> {
     let bears = |piece: &Piece| match item {
         "quote.msg" => crate::tpm::is_quote_item(&piece.name),
@@ -255,9 +260,7 @@ fn tee_of(pieces: &[Piece]) -> Result<Option<Tee>, NotBrought> {
 /// The certificates, lists and collateral in a file beside evidence: itself, or what it wraps (a host's certificate table, JSON, text).
 pub fn endorsements(name: String, bytes: Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
     let pieces = pieces(name, bytes).into_iter();
-    pieces
-        .filter(|piece| piece.shape != Shape::Other && !matches!(piece.shape, Shape::Evidence(_)))
-        .map(|piece| piece.bytes)
+    pieces.filter(|piece| matches!(piece.shape, Shape::Endorsement | Shape::Collateral)).map(|piece| piece.bytes)
 }
 
 /// The body of a fuzz target: takes bytes as a file, and as each of two. What comes of it has the bytes that stood there, and

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use burgrave_made::amd::{AUTHORITY, base, sign_report};
 use burgrave_made::nitro::Maker;
 use burgrave_made::nvidia::Gpu;
+use burgrave_made::packaged;
 use burgrave_types::Tee;
 use burgrave_types::certificate_table::{ARK, ASK, VCEK, write};
 use burgrave_verifier::files::{self, Brought, NotBrought};
@@ -177,7 +178,7 @@ fn the_certificate_that_fits_the_report_counts_whatever_stands_beside_it() {
     taken(&[bytes.clone(), ("vcek.pem", chain(&[&AUTHORITY.vek, &AUTHORITY.ask, &AUTHORITY.ark]))]);
     taken(&[bytes.clone(), ("vcek.pem", chain(&[&AUTHORITY.ark, &AUTHORITY.vek, &AUTHORITY.ask]))]);
     // A certificate of another chip, and an empty file, under the name that is looked for.
-    let other = burgrave_made::packaged("snp/milan-v2-virtee/vcek.der");
+    let other = packaged("snp/milan-v2-virtee/vcek.der");
     let [vek, ask] = beside();
     let right = ("chip.der", vek.1);
     taken(&[bytes.clone(), ("vcek.der", other.clone()), right.clone(), ask.clone()]);
@@ -256,6 +257,37 @@ fn a_document_is_found_under_any_name_and_within_json() {
         assert_eq!(brought.part.item("document.cose"), Some(document.as_slice()));
         assert_eq!(maker.judge(brought.part.item("document.cose").unwrap().to_vec()).verdict, Verdict::Accept);
     }
+}
+
+#[test]
+fn a_quote_and_its_collateral_are_found_by_their_shape() {
+    let (quote, collateral) =
+        (packaged("sgx/v3-00a067-config-sw/quote.bin"), packaged("sgx/v3-00a067-config-sw/collateral.json"));
+    let head =
+        |kind: u32, length: usize| [&1u32.to_le_bytes()[..], &kind.to_le_bytes(), &length.to_le_bytes()].concat();
+    let report = [head(2, quote.len()), quote.clone()].concat();
+    for given in [
+        vec![("hw_quote.dat", quote.clone()), ("platform.json", collateral.clone())],
+        vec![("report.oe", report.clone()), ("platform.json", collateral.clone())],
+        vec![
+            ("both.json", json!({ "quote": hex::encode(&quote) }).to_string().into_bytes()),
+            ("collateral.json", collateral.clone()),
+        ],
+    ] {
+        let brought = bring(&given, None).unwrap();
+        assert_eq!(brought.part.tee, Tee::Sgx);
+        assert_eq!(brought.part.item("quote.bin"), Some(quote.as_slice()));
+        assert_eq!(brought.part.item("collateral.json"), Some(collateral.as_slice()));
+    }
+    // A header of another kind, or whose length is not that of what follows, is none.
+    for odd in [head(1, quote.len()), head(2, quote.len() - 1), head(2, quote.len() + 1)] {
+        let error = bring(&[("report.oe", [odd, quote.clone()].concat())], None).unwrap_err();
+        assert!(matches!(error, NotBrought::Unknown(_)), "{error}");
+    }
+    // Of two platforms' collateral none is chosen.
+    let other = [collateral.as_slice(), b"\n"].concat();
+    let brought = bring(&[("quote", quote), ("one.json", collateral), ("other.json", other)], None).unwrap();
+    assert_eq!(brought.part.item("collateral.json"), None);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use crate::{Endorsement, azure, cca, dcap, nitro, nvidia, snp, tpm};
 pub(super) enum Shape {
     /// Evidence of this TEE.
     Evidence(Tee),
-    /// Certificates, a revocation list, collateral.
+    /// Certificates, or a revocation list.
     Endorsement,
+    /// Collateral of one of Intel's platforms.
+    Collateral,
     /// A boot event log.
     BootLog,
     /// None of these.
@@ -24,8 +26,10 @@ impl Shape {
             Self::Evidence(tee)
         } else if is_boot_log(bytes) {
             Self::BootLog
-        } else if !matches!(Endorsement::read(bytes), Endorsement::Other) || dcap::Collateral::parse(bytes).is_ok() {
+        } else if !matches!(Endorsement::read(bytes), Endorsement::Other) {
             Self::Endorsement
+        } else if dcap::Collateral::parse(bytes).is_ok() {
+            Self::Collateral
         } else {
             Self::Other
         }

@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::shape::Shape;
-use crate::snp;
+use crate::reader::Reader;
+use crate::{dcap, snp};
 
 /// Wrappers within each other that are taken off: base64 of JSON with a member in base64, and one more.
 const DEPTH: usize = 4;
@@ -39,6 +40,8 @@ pub enum Form {
     Numbers,
     /// The header of the firmware's answer (AMD 56860, `MSG_REPORT_RSP`).
     Response,
+    /// The header of an Open Enclave report (`oe_report_header_t`), before a quote.
+    OpenEnclave,
     /// An SEV-SNP report before the host's certificate table, as extended requests give them.
     Extended,
     /// A row of the host's certificate table (GHCB Standardization 2.03, section 4.1.8.1).
@@ -53,6 +56,7 @@ impl fmt::Display for Form {
             Self::Member(path) => write!(f, "JSON member `{path}`"),
             Self::Numbers => f.write_str("a JSON array of bytes"),
             Self::Response => f.write_str("behind the header of MSG_REPORT_RSP"),
+            Self::OpenEnclave => f.write_str("behind the header of an Open Enclave report"),
             Self::Extended => f.write_str("before a certificate table"),
             Self::Table => f.write_str("in a certificate table"),
         }
@@ -138,8 +142,12 @@ impl Found<'_> {
         self.pieces.len() > before
     }
 
-    /// What hosts put around a report, and the table by itself.
+    /// What hosts and toolkits put around a report or quote, and the table by itself.
     fn dig_binary(&mut self, bytes: &[u8], forms: &[Form]) -> bool {
+        if let Some((quote, tee)) = in_open_enclave(bytes) {
+            self.add(quote, &with(forms, Form::OpenEnclave), Shape::Evidence(tee));
+            return true;
+        }
         let table = if let Some(report) = snp::in_response(bytes) {
             self.add(report, &with(forms, Form::Response), Shape::Evidence(Tee::Snp));
             return true;
@@ -198,6 +206,16 @@ impl Found<'_> {
         piece.name = piece.place();
         self.pieces.push(piece);
     }
+}
+
+/// The quote behind the header of an Open Enclave report: version 1, type 2 (remote), the length of what follows.
+fn in_open_enclave(bytes: &[u8]) -> Option<(&[u8], Tee)> {
+    let mut reader = Reader::new(bytes);
+    let head = (reader.u32_le()?, reader.u32_le()?);
+    let length = reader.u64_le()?;
+    let quote = reader.rest();
+    let fits = head == (1, 2) && usize::try_from(length) == Ok(quote.len());
+    dcap::looks_like_quote(quote).filter(|_| fits).map(|tee| (quote, tee))
 }
 
 fn with(forms: &[Form], form: Form) -> Vec<Form> {
