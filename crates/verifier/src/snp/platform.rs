@@ -76,8 +76,8 @@ impl PlatformFeature {
 
 /// Holds a report against what the profile asks of the machine.
 pub(super) fn judge(profile: &SnpProfile, report: &Report, checks: &mut Checks) {
-    let has: BTreeSet<PlatformFeature> = PlatformFeature::of(report.platform_info).collect();
     if !profile.require_platform.is_empty() || !profile.forbid_platform.is_empty() {
+        let has: BTreeSet<PlatformFeature> = PlatformFeature::of(report.platform_info).collect();
         checks.fatal(
             ("snp.platform", Cause::TcbStatus, INFO),
             profile.require_platform.is_subset(&has) && profile.forbid_platform.is_disjoint(&has),
