@@ -16,6 +16,7 @@
 //!
 //! A TPM whose evidence was accepted is remembered in [`crate::Roots`]: verification then costs the signature of the quote.
 
+mod bridge;
 mod chain;
 mod credential;
 mod known;

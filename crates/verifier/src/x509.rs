@@ -197,6 +197,11 @@ impl Certificate {
             && is_pss_signed(&self.der, issuer)
     }
 
+    /// Whether `issuer`'s key signed this certificate, by any algorithm that `webpki` takes: ECDSA, Ed25519, RSA from 2048 bits.
+    pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
+        self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm() && is_signed(&self.der, issuer)
+    }
+
     /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-256 or SHA-384.
     pub fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
@@ -272,6 +277,11 @@ impl Crl {
             .unwrap_or_default()
     }
 
+    /// As [`Certificate::is_signed_by`].
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate) -> bool {
+        self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_signed(&self.der, issuer)
+    }
+
     /// As [`Certificate::is_ecdsa_signed_by`].
     pub fn is_ecdsa_signed_by(&self, issuer: &Certificate) -> bool {
         self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_ecdsa_signed(&self.der, issuer)
@@ -281,6 +291,20 @@ impl Crl {
     pub fn is_pss_signed_by(&self, issuer: &Certificate) -> bool {
         self.parsed.tbs_cert_list.signature == self.parsed.signature_algorithm && is_pss_signed(&self.der, issuer)
     }
+}
+
+/// By the algorithm that both the issuer's key and the signature name; what neither `webpki` nor the library knows does not verify.
+fn is_signed(der: &[u8], issuer: &Certificate) -> bool {
+    let Ok(signed) = Signed::from_der(der) else { return false };
+    let (Ok(content), Some(signature)) = (signed.content.to_der(), signed.signature.as_bytes()) else { return false };
+    let key = &issuer.parsed.tbs_certificate().subject_public_key_info().algorithm;
+    let (Ok(of_key), Ok(of_signature)) = (key.to_der(), signed.algorithm.to_der()) else { return false };
+    let named = |whole: &[u8], fields: &[u8]| AnyRef::from_der(whole).is_ok_and(|sequence| sequence.value() == fields);
+    webpki::ALL_VERIFICATION_ALGS.iter().any(|algorithm| {
+        named(&of_key, &algorithm.public_key_alg_id())
+            && named(&of_signature, &algorithm.signature_alg_id())
+            && algorithm.verify_signature(issuer.key(), &content, signature).is_ok()
+    })
 }
 
 /// RSASSA-PSS with SHA-384, MGF1 with SHA-384 and a salt of 48 bytes, whatever the parameters in the structure say: what

@@ -14,7 +14,7 @@ use x509_cert::ext::pkix::{
     BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages, NameConstraints, SubjectAltName,
 };
 
-use super::Public;
+use super::{Public, bridge};
 use crate::check::Stop;
 use crate::lists;
 use crate::verification::Findings;
@@ -148,8 +148,16 @@ impl Outcome {
 /// The end of the shortest-lived certificate on the path.
 fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> Result<Timestamp, Error> {
     let roots: Vec<_> = input.roots.tpm_anchors().iter().filter(|root| root.is_valid_at(input.at)).collect();
-    let anchors_der: Vec<_> = roots.iter().map(|root| CertificateDer::from(root.der())).collect();
-    let anchors: Vec<_> = anchors_der.iter().filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+    let bridges = bridge::from(&roots, known, input);
+    let bridged = bridges.iter().map(|bridge| (bridge.authority, bridge.until));
+    let trusted: Vec<_> = roots.iter().map(|root| (*root, root.validity().1)).chain(bridged).collect();
+    let anchors_der: Vec<_> = trusted.iter().map(|(anchor, _)| CertificateDer::from(anchor.der())).collect();
+    let untils = trusted.iter().map(|(_, until)| *until);
+    let (anchors, untils): (Vec<_>, Vec<_>) = anchors_der
+        .iter()
+        .zip(untils)
+        .filter_map(|(der, until)| Some((anchor_from_trusted_cert(der).ok()?, until)))
+        .unzip();
     let others: Vec<_> = known.certificates.iter().map(|certificate| CertificateDer::from(certificate.der())).collect();
     let leaf_der = CertificateDer::from(leaf.der());
     let end_entity = EndEntityCert::try_from(&leaf_der)?;
@@ -173,8 +181,7 @@ fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> R
         None,
     )?;
     let anchor = path.anchor();
-    let root =
-        roots.iter().zip(&anchors).filter(|(_, candidate)| *candidate == anchor).map(|(root, _)| root.validity().1);
+    let root = untils.into_iter().zip(&anchors).filter(|(_, candidate)| *candidate == anchor).map(|(until, _)| until);
     let on_path = path.intermediate_certificates().filter_map(|certificate| {
         let der = certificate.der();
         known.certificates.iter().find(|candidate| candidate.der() == der.as_ref()).map(|found| found.validity().1)
@@ -183,7 +190,7 @@ fn verify_path(leaf: &Certificate, known: &Endorsements, input: &Input<'_>) -> R
 }
 
 /// Which critical extensions refused the certificate, for people. Those that `webpki` takes are `UNDERSTOOD`; certificate policies,
-/// which some makers mark critical, are not among them.
+/// which some makers mark critical, are so right below a root alone ([`bridge`]).
 fn not_understood(error: &Error, leaf: &Certificate) -> String {
     const UNDERSTOOD: [ObjectIdentifier; 6] = [
         KeyUsage::OID,
