@@ -101,6 +101,13 @@ proptest! {
                     claims.platform_id = None;
                 }
             }
+            // Without the EK's public area nobody knows whether the firmware's number is signed as it is: then it is not claimed.
+            if let (Some(before), Some(after)) = (&mut before, &after)
+                && after.tee == Tee::Tpm
+                && after.tcb.svn.is_empty()
+            {
+                before.tcb.svn.clear();
+            }
             prop_assert_eq!(before, after, "{}", name);
         }
     }
