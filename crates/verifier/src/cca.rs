@@ -8,7 +8,7 @@
 //! signed the realm token. A trust anchor among the part's items counts for nothing.
 //!
 //! What is said of a realm its platform's firmware writes, and is worth what that firmware is. No vendor says which is good: the
-//! roots may hold what is accepted ([`crate::Roots::with_cca_firmware`]), else a release names it ([`crate::appraise`]), by the
+//! roots may hold what is accepted ([`crate::Roots::with_cca_firmware`]), else a release names it ([`crate::appraise()`]), by the
 //! registers `platform:RMM` (a measurement) and `signer:RMM` (who signed it).
 //!
 //! The challenger's bytes are the realm's challenge: 64 bytes.
