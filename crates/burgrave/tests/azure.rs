@@ -211,7 +211,7 @@ fn evidence_proposes_the_release_that_takes_it() {
     // Evidence that cannot be read proposes nothing.
     made.remove("hcl-report.bin");
     let create = ["enclave", "create", "azure/none", "--tee", "az-vtpm", "--from-evidence"];
-    let refused = exits(7, burgrave(here).args(create).arg(made.0.path()));
+    let refused = exits(2, burgrave(here).args(create).arg(made.0.path()));
     assert!(refused.contains("cannot be read as `az-vtpm` evidence"), "{refused}");
 
     match collected("az-vtpm/snp-milan-trustee-v1") {
