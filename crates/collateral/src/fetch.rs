@@ -257,23 +257,6 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986, section 2.1); `None` where it is broken or not UTF-8.
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first == b'%' {
-            let (digits, after) = rest.split_at_checked(2)?;
-            bytes.extend(hex::decode(digits).ok()?);
-            rest = after;
-        } else {
-            bytes.push(*first);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,12 +277,6 @@ mod tests {
             let error = text.parse::<BaseUrl>().unwrap_err();
             assert!(error.to_string().contains("https://pccs.example.com:8081"), "{text}");
         }
-    }
-
-    #[test]
-    fn percent_encoding_is_undone_or_refused() {
-        assert_eq!(percent_decoded("a%0Ab%20c").as_deref(), Some("a\nb c"));
-        assert_eq!((percent_decoded("%4"), percent_decoded("%zz"), percent_decoded("%ff")), (None, None, None));
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use burgrave_types::{Tee, Timestamp};
-use burgrave_verifier::dcap::{Cache, Collateral, CollateralId, PckCa, VerifiedCollateral};
+use burgrave_verifier::dcap::{Cache, Collateral, CollateralId, NineMembers, PckCa, VerifiedCollateral};
 use burgrave_verifier::{Check, Roots};
 use der::pem::{LineEnding, encode_string};
 
-use crate::piece::{CrlPiece, NineMembers, Piece, Signed};
+use crate::piece::{CrlPiece, Piece, Signed};
 use crate::{Floors, Subject};
 
 /// Kinds of processor that are held at most; more than Intel has made.
@@ -286,14 +286,6 @@ fn read_chain(piece: &Piece) -> Option<Chain> {
 /// Whether a list says that it is one of Intel's.
 pub(crate) fn is_named(list: &CrlPiece) -> bool {
     list.issuer.split(',').any(|part| part.trim().starts_with("CN=Intel SGX "))
-}
-
-/// The PCK authority with which a chain begins.
-pub(crate) fn authority_of(piece: &Piece) -> Option<PckCa> {
-    match read_chain(piece)? {
-        Chain::Authority(ca, _) => Some(ca),
-        Chain::Signer(_) => None,
-    }
 }
 
 /// Verifies a whole; says which of its pieces are vouched for, and what failed.

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use crate::amd::Amd;
 use crate::intel::{Intel, Window};
 use crate::nvidia::{GpuList, Nvidia};
-use crate::piece::Piece;
 use crate::status::{Failure, Level};
+use crate::supply::Embedded;
 use crate::wants::{Want, Wants};
 use crate::{Event, Floors, Mark, Source, Status, Subject};
 
@@ -49,7 +49,7 @@ pub struct Store {
     changes: AtomicU64,
     /// The lists that speak of a GPU, by the digest of its chain.
     pub(crate) gpu_chains: Mutex<HashMap<[u8; 32], Arc<Vec<GpuList>>>>,
-    pub(crate) remembered: Mutex<HashMap<[u8; 32], Arc<Vec<Piece>>>>,
+    pub(crate) remembered: Mutex<HashMap<[u8; 32], Arc<Embedded>>>,
     wanted: Notify,
 }
 

@@ -5,17 +5,16 @@ use std::sync::{Arc, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use burgrave_types::{EvidencePart, Tee, Timestamp};
-use burgrave_verifier::dcap::{CollateralId, PckCa};
+use burgrave_verifier::dcap::{Collateral, CollateralId, PckCa};
 use burgrave_verifier::snp::Family;
 use burgrave_verifier::{Certificate, Crl, Endorsement, Endorsements, Verdict, Verification};
 
 use crate::amd::{self, Asked};
-use crate::intel;
 use crate::nvidia::{self, GpuChain, GpuList};
 use crate::offer::RolledBack;
 use crate::piece::{self, CrlPiece, Piece};
 use crate::store::{Store, View};
-use crate::{MOST, OfferError, Source, Subject, Want};
+use crate::{MOST, OfferError, Source, Want};
 
 const COLLATERAL: &str = "collateral.json";
 /// Items of SEV-SNP evidence that hold the certificate itself.
@@ -35,6 +34,21 @@ pub struct Supply<'a> {
     pub endorsements: Endorsements,
     /// What was left out since it is below a floor, for the refusal's text.
     pub left_out: Vec<OfferError>,
+}
+
+/// Collateral that evidence brings.
+#[derive(Debug, Default)]
+pub(crate) struct Embedded {
+    /// Which platforms it is for, where it is a whole.
+    id: Option<CollateralId>,
+    pieces: Vec<Piece>,
+}
+
+impl Embedded {
+    fn read(json: &[u8]) -> Self {
+        let id = Collateral::parse(json).ok().map(|collateral| collateral.id());
+        Self { id, pieces: piece::read(json).unwrap_or_default() }
+    }
 }
 
 impl Store {
@@ -140,14 +154,14 @@ impl Store {
             supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
             return;
         };
-        let pieces = self.read_embedded(json);
-        if id_of(&pieces).is_none() {
+        let embedded = self.read_embedded(json);
+        let Some(id) = embedded.id else {
             // It is no whole, and nothing of it can get into the cache: what is held counts, else the verifier says what is wrong.
             supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
             return;
-        }
-        let below = pieces.iter().find_map(|piece| below_floor(piece, view));
-        let is_held = id_of(&pieces).is_some_and(|id| view.platforms.get(&id).is_some_and(|held| held.holds_at(now)));
+        };
+        let below = embedded.pieces.iter().find_map(|piece| below_floor(piece, view));
+        let is_held = view.platforms.get(&id).is_some_and(|held| held.holds_at(now));
         if below.is_some() || is_held {
             supply.part.to_mut().items.remove(COLLATERAL);
             supply.endorsements.dcap = Some(Arc::clone(&view.dcap));
@@ -161,7 +175,7 @@ impl Store {
     pub fn admitted(&self, part: &EvidencePart, now: Timestamp) {
         let view = self.view.load();
         if let Some(json) = part.item(COLLATERAL)
-            && id_of(&self.read_embedded(json)).is_some_and(|id| !view.platforms.contains_key(&id))
+            && self.read_embedded(json).id.is_some_and(|id| !view.platforms.contains_key(&id))
         {
             // What it says is of no interest here: the verdict has been given.
             drop(self.offer(json, &Source::Evidence, now));
@@ -176,27 +190,27 @@ impl Store {
     }
 
     /// Reads embedded collateral, and remembers it by its digest: the same comes with each renewal.
-    fn read_embedded(&self, json: &[u8]) -> Arc<Vec<Piece>> {
+    fn read_embedded(&self, json: &[u8]) -> Arc<Embedded> {
         if json.len() > MOST {
             return Arc::default();
         }
         if json.len() > REMEMBERED_BYTES {
-            return Arc::new(piece::read(json).unwrap_or_default());
+            return Arc::new(Embedded::read(json));
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, json).as_ref());
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pieces) = remembered.get(&key) {
-            return Arc::clone(pieces);
+        if let Some(embedded) = remembered.get(&key) {
+            return Arc::clone(embedded);
         }
         drop(remembered);
-        let pieces = Arc::new(piece::read(json).unwrap_or_default());
+        let embedded = Arc::new(Embedded::read(json));
         remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(key, Arc::clone(&pieces));
-        pieces
+        remembered.insert(key, Arc::clone(&embedded));
+        embedded
     }
 }
 
@@ -255,19 +269,6 @@ fn below_floor(piece: &Piece, view: &View) -> Option<OfferError> {
     let floor = view.floors.above(&subject, mark)?.clone();
     let (found, from) = (mark.clone(), Source::Evidence);
     Some(OfferError::RolledBack(Box::new(RolledBack { subject, found, floor, from })))
-}
-
-/// Which kind of platform embedded collateral is for.
-fn id_of(pieces: &[Piece]) -> Option<CollateralId> {
-    let (tee, fmspc) = pieces.iter().find_map(|piece| match piece {
-        Piece::Signed(signed) => match signed.subject {
-            Subject::TcbInfo { tee, fmspc } => Some((tee, fmspc)),
-            _ => None,
-        },
-        Piece::Crl(_) | Piece::Chain(_) => None,
-    })?;
-    let ca = pieces.iter().find_map(intel::authority_of)?;
-    Some(CollateralId { tee, fmspc, ca })
 }
 
 /// Which kind of platform a quote is of, by the verifier's reading of it.

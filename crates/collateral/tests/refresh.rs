@@ -92,20 +92,17 @@ async fn what_is_held_is_refreshed_and_sooner_near_its_end() {
 async fn whatever_a_service_answers_nothing_breaks_and_the_operator_is_told() {
     let whole = td(4, 2).collateral();
     let forged = td(4, 2).with(|made| made.edited_after = true).collateral();
+    let text = |member: &str| whole[member].as_str().unwrap();
+    let answer = format!("{{\"tcbInfo\":{},\"signature\":\"{}\"}}", text("tcb_info"), text("tcb_info_signature"));
+    let answer = || answer.clone().into_bytes();
     let bad: Vec<(&str, Reply, &str)> = vec![
         ("an error", Reply::Status(500), "500"),
         ("a redirection", Reply::Status(302), "302"),
         ("no such thing", Reply::Status(404), "404"),
         ("garbage", Reply::Ok(vec![], b"<html>".to_vec()), "TCB info"),
-        ("no chain", Reply::Ok(vec![], b"{\"tcbInfo\":{},\"signature\":\"00\"}".to_vec()), "chain"),
-        (
-            "a chain that is none",
-            Reply::Ok(
-                vec![("TCB-Info-Issuer-Chain", "%zz".to_owned())],
-                b"{\"tcbInfo\":{},\"signature\":\"00\"}".to_vec(),
-            ),
-            "chain",
-        ),
+        ("no TCB info", Reply::Ok(vec![], b"{\"tcbInfo\":{},\"signature\":\"00\"}".to_vec()), "TCB info"),
+        ("no chain", Reply::Ok(vec![], answer()), "chain"),
+        ("a chain that is none", Reply::Ok(vec![("TCB-Info-Issuer-Chain", "%zz".to_owned())], answer()), "chain"),
         ("too much", Reply::Endless, "1048576"),
         ("half an answer", Reply::Stall, "500ms"),
     ];

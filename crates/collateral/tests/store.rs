@@ -9,6 +9,8 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use burgrave_collateral::{Event, Floors, Level, OfferError, Source, Subject};
 use burgrave_made::intel::{KEYS, Revoked, now, sgx, td};
 use burgrave_made::packaged;
@@ -334,6 +336,41 @@ fn evidence_below_a_floor_is_refused_although_it_would_pass_by_what_it_brings() 
     assert!(supply.left_out[0].to_string().contains("number 17"), "{:?}", supply.left_out);
     let refused = judge(&restarted, &part, &made_roots(), now());
     assert_eq!((refused.verdict, refused.cause), (Verdict::Reject, Some(Cause::CollateralValidity)));
+}
+
+#[test]
+fn collateral_below_a_floor_gets_nowhere_in_any_form() {
+    let (older, newer) = (numbered(&td(4, 2), 17), td(4, 2));
+    let (seen, _) = made_store();
+    seen.offer(&json(&newer.collateral()), &OPERATOR, now()).unwrap();
+    let whole = older.collateral();
+    let mut beside_an_answer = whole.clone();
+    beside_an_answer["tcbInfo"] = serde_json::from_str(newer.collateral()["tcb_info"].as_str().unwrap()).unwrap();
+    beside_an_answer["signature"] = "00".into();
+    let mut in_one_line = whole.clone();
+    for chain in ["pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain"] {
+        in_one_line[chain] = whole[chain].as_str().unwrap().replace('\n', "").into();
+    }
+    let mut in_base64 = whole.clone();
+    in_base64["pck_crl"] = STANDARD.encode(hex::decode(whole["pck_crl"].as_str().unwrap()).unwrap()).into();
+    for form in [beside_an_answer, in_one_line, in_base64] {
+        let part = EvidencePart::new(older.tee, [("quote.bin", older.quote()), ("collateral.json", json(&form))]);
+        let (fresh, _) = made_store();
+        assert_eq!(
+            judge(&fresh, &part, &made_roots(), now()).verdict,
+            Verdict::Accept,
+            "nothing newer is known: {form}"
+        );
+        let restarted = Ear::default().store(made_roots(), seen.floors());
+        assert_eq!(restarted.supply(&part, now()).left_out.len(), 1, "{form}");
+        let refused = judge(&restarted, &part, &made_roots(), now());
+        assert_eq!((refused.verdict, refused.cause), (Verdict::Reject, Some(Cause::CollateralValidity)), "{form}");
+    }
+    // Pieces beside a quote are no collateral of its own.
+    let pieces = [("quote.bin", older.quote()), ("tcb.json", json(&whole))];
+    let part = EvidencePart::new(older.tee, pieces);
+    let (fresh, _) = made_store();
+    assert_eq!(judge(&fresh, &part, &made_roots(), now()).verdict, Verdict::Reject);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Quotes: *Intel SGX ECDSA Quote Library API* and *Intel TDX DCAP Quoting Library API*, appendix A; certificates: *Intel SGX
 //! PCK Certificate and CRL Profile*; collateral and the evaluation of TCB levels: *Intel PCS API*, version 4.
 //!
-//! Items of a part: `quote.bin`, for TDX `ccel.bin` ([`crate::eventlog`]), and `collateral.json` unless a cache or an endorsement holds the platform's. Collateral is
-//! mandatory: without TCB info, QE identity and both revocation lists, all current, nothing is authentic.
+//! Items of a part: `quote.bin`, for TDX `ccel.bin` ([`crate::eventlog`]), and `collateral.json` unless a cache or endorsements hold the platform's,
+//! whole or in pieces ([`CollateralPiece`]). Collateral is mandatory: without TCB info, QE identity and both revocation lists, all current, nothing is authentic.
 //!
 //! Verification costs one P-256 verification, the quote by the attestation key, where
 //! [`Endorsements::dcap`](crate::Endorsements::dcap) holds a [`Cache`] that knows the platform, its collateral and the quoting
@@ -13,12 +13,14 @@
 //! The encoding around the signed parts is not covered by any signature (PEM, the root that stands in it, bytes behind the
 //! quote), so two quotes that differ may be one: never take a quote's digest for its identity.
 
+mod assemble;
 mod attributes;
 mod cache;
 mod chain;
 mod claims;
 mod collateral;
 mod pck;
+mod piece;
 mod quote;
 mod tcb;
 
@@ -31,6 +33,7 @@ use burgrave_types::{EvidencePart, Tee};
 pub use cache::{Cache, RolledBack};
 pub use collateral::{Collateral, CollateralError, CollateralId, CollateralNumbers, VerifiedCollateral};
 pub use pck::PckCa;
+pub use piece::{About, CollateralPiece, NineMembers, Statement};
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::{Layout, Quoted};
@@ -38,6 +41,7 @@ use crate::text::hex_text;
 use crate::tpm::Hash;
 use crate::verification::Findings;
 use crate::{Cause, Input, Profile, eventlog, policy};
+use assemble::Pieces;
 use cache::{QuotingEnclave, VerifiedPck};
 use pck::Pck;
 use quote::{Body, Kind, NotTaken, Quote};
@@ -48,7 +52,7 @@ const LEVELS: &str = "Intel PCS API v4, TCB levels";
 const QUOTE: &str = "quote.bin";
 /// The item of a trust domain's event log.
 const BOOT_LOG: &str = "ccel.bin";
-const COLLATERAL: &str = "collateral.json";
+pub(crate) const COLLATERAL: &str = "collateral.json";
 
 /// Which TEE bytes are a quote of, by header alone.
 pub(crate) fn looks_like_quote(bytes: &[u8]) -> Option<Tee> {
@@ -56,13 +60,14 @@ pub(crate) fn looks_like_quote(bytes: &[u8]) -> Option<Tee> {
 }
 
 /// The body of a fuzz target: reads bytes as each of the formats that are decoded here (a quote, a chain of PCK certificates,
-/// a PCK extension, collateral). Returns of how many of them they are one.
+/// a PCK extension, collateral, a piece of it). Returns of how many of them they are one.
 pub fn fuzz_decode(bytes: &[u8]) -> usize {
     let quote = Quote::read(bytes).is_ok();
     let chain = Pck::read(bytes, &mut Checks::default()).is_ok();
     let extension = pck::read_extension(bytes).is_some();
     let collateral = Collateral::parse(bytes).is_ok();
-    [quote, chain, extension, collateral].into_iter().filter(|read| *read).count()
+    let piece = CollateralPiece::read(bytes).is_some();
+    [quote, chain, extension, collateral, piece].into_iter().filter(|read| *read).count()
 }
 
 /// Decodes without judging. The TCB's status is not known then, and said to be out of date.
@@ -231,8 +236,8 @@ fn vouchers(
     Ok((pck, collateral))
 }
 
-/// Collateral for a platform: what the cache holds while it is current, else what is current among the endorsements, else what
-/// comes with the evidence, which hides nothing that its judge has.
+/// Collateral for a platform: what the cache holds while it is current, else what is current among the endorsements, whole or in
+/// pieces, else what comes with the evidence, which hides nothing that its judge has.
 fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<Arc<VerifiedCollateral>, Stop> {
     let id = CollateralId { tee: input.part.tee, fmspc: pck.platform.fmspc, ca: pck.ca };
     let cache = input.endorsements.dcap.as_deref();
@@ -242,9 +247,13 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
     {
         return Ok(Arc::clone(held));
     }
-    let for_platform = || input.endorsements.collateral.iter().filter(|collateral| collateral.id() == id);
-    let verified = for_platform().filter_map(|collateral| Collateral::clone(collateral).verify(input.roots).ok());
-    if let Some(current) = verified.into_iter().find(|collateral| collateral.holds_at(input.at)) {
+    let endorsed = &input.endorsements.collateral;
+    let mut for_platform = endorsed.iter().filter(|collateral| collateral.id() == id).map(|one| Collateral::clone(one));
+    let pieces = Pieces::new(id, pck.authority(), input.endorsements, input.roots, input.at);
+    let assembled = pieces.assemble();
+    let wholes = for_platform.clone().chain(assembled.clone().ok());
+    let mut verified = wholes.filter_map(|collateral| collateral.verify(input.roots).ok());
+    if let Some(current) = verified.find(|collateral| collateral.holds_at(input.at)) {
         return keep(current, input, checks);
     }
     let came = match input.part.item(COLLATERAL) {
@@ -254,16 +263,23 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
         })?),
         None => None,
     };
-    let endorsed = || {
-        for_platform().next().or(input.endorsements.collateral.first()).map(|collateral| Collateral::clone(collateral))
-    };
-    let Some(collateral) = came.or_else(endorsed) else {
+    // In pieces of which some are missing there is nothing that could be told about another platform's.
+    let others = || endorsed.first().filter(|_| matches!(assembled, Err(None))).map(|one| Collateral::clone(one));
+    let collateral = came.or_else(|| for_platform.next()).or_else(|| assembled.clone().ok()).or_else(others);
+    let Some(collateral) = collateral else {
         // What is held and has ended says when it did.
         return held.ok_or_else(|| {
             let rule = ("dcap.collateral.present", Cause::CollateralValidity, LEVELS);
-            let fmspc = hex::encode(id.fmspc);
-            let expected = format_args!("collateral for {}, FMSPC {fmspc}, PCK {} CA", id.tee, id.ca);
-            checks.stop(rule, expected, "none: neither with the evidence nor at hand")
+            let expected = format_args!(
+                "collateral for {}, FMSPC {}, PCK {} CA, which is signed by Intel in four pieces: {}; docs/collateral.md says how to \
+                 fetch them, and they may stand in a folder of a node's `directories` or of `--endorsements`",
+                id.tee,
+                hex::encode(id.fmspc),
+                id.ca,
+                pieces.names().join(", "),
+            );
+            let none = || "none: neither with the evidence nor at hand".to_owned();
+            checks.stop(rule, expected, assembled.err().flatten().unwrap_or_else(none))
         });
     };
     let collateral = collateral.verify(input.roots).map_err(|failed| {

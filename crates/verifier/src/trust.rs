@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
-use burgrave_types::EvidencePart;
+use burgrave_types::{EvidencePart, Tee};
 
 use crate::ima::ImaState;
 use crate::lists::KnownLists;
@@ -345,6 +345,8 @@ pub struct Endorsements {
     pub crls: Vec<Crl>,
     /// Collateral of Intel's platforms, for evidence that comes without.
     pub collateral: Vec<Arc<dcap::Collateral>>,
+    /// TCB infos and identities of Intel's, which make collateral with the lists and certificates here.
+    pub statements: Vec<Arc<dcap::Statement>>,
     /// What is kept between verifications of TDX and SGX evidence; none: each verification stands alone.
     pub dcap: Option<Arc<dcap::Cache>>,
     /// What the node knows about the bond between a TPM's attestation key and its endorsement key.
@@ -380,7 +382,7 @@ impl Endorsements {
     pub(crate) fn among<'a>(items: impl Iterator<Item = &'a Vec<u8>>) -> Self {
         let mut found = Self::default();
         for bytes in items {
-            found.add(bytes);
+            found.add_whole(bytes);
         }
         found.certificates.truncate(MOST);
         found.crls.truncate(MOST);
@@ -393,6 +395,7 @@ impl Endorsements {
         self.certificates.extend_from_slice(&others.certificates);
         self.crls.extend_from_slice(&others.crls);
         self.collateral.extend_from_slice(&others.collateral);
+        self.statements.extend_from_slice(&others.statements);
         Self {
             ak_proof: others.ak_proof.clone(),
             ima: others.ima.clone(),
@@ -402,8 +405,13 @@ impl Endorsements {
         }
     }
 
-    /// Sorts a file in; says whether it was an endorsement.
+    /// Sorts a file in, whatever it is called: certificates and lists, collateral of Intel's platforms, whole or in pieces. Says
+    /// whether it was an endorsement.
     pub fn add(&mut self, bytes: &[u8]) -> bool {
+        self.add_whole(bytes) || self.add_pieces(bytes)
+    }
+
+    fn add_whole(&mut self, bytes: &[u8]) -> bool {
         match Endorsement::read(bytes) {
             Endorsement::Certificates(certificates) => self.certificates.extend(certificates),
             Endorsement::Crl(crl) => self.crls.push(*crl),
@@ -417,6 +425,30 @@ impl Endorsements {
             },
         }
         true
+    }
+
+    fn add_pieces(&mut self, bytes: &[u8]) -> bool {
+        let pieces = dcap::CollateralPiece::read(bytes);
+        let are_some = pieces.is_some();
+        for piece in pieces.unwrap_or_default() {
+            match piece {
+                dcap::CollateralPiece::Statement(statement) => self.statements.push(Arc::new(statement)),
+                dcap::CollateralPiece::Crl(list) => self.crls.push(*list),
+                dcap::CollateralPiece::Chain(certificates) => self.certificates.extend(certificates),
+            }
+        }
+        are_some
+    }
+
+    /// Sorts in the collateral of Intel's platforms that lies in pieces beside evidence, for somebody who has this evidence alone to
+    /// judge. Never for a node, whose floors know `collateral.json` alone.
+    pub fn add_pieces_beside(&mut self, part: &EvidencePart) {
+        if matches!(part.tee, Tee::Tdx | Tee::Sgx | Tee::AzVtpm) {
+            let beside = part.items.iter().filter(|(name, _)| name.as_str() != dcap::COLLATERAL);
+            for (_, bytes) in beside {
+                self.add_pieces(bytes);
+            }
+        }
     }
 }
 

@@ -8,17 +8,18 @@ use x509_cert::ext::pkix::KeyUsages;
 
 use super::chain::{self, Window};
 use super::pck::{Pck, PckCa};
+use super::piece::{CollateralPiece, NineMembers, Statement};
 use super::tcb::{EnclaveIdentity, TcbInfo};
 use crate::check::{Checks, Stop};
 use crate::trust::Vendor;
 use crate::x509::{Certificate, Crl};
-use crate::{Cause, Check, Endorsement, Roots};
+use crate::{Cause, Check, Roots};
 
 /// More bytes than Intel's service ever sends for one platform.
-const MOST: usize = 1024 * 1024;
+pub(super) const MOST: usize = 1024 * 1024;
 const PCS: &str = "Intel PCS API v4";
 const CRL: &str = "Intel PCK Certificate Profile, section 2; RFC 5280, section 6.3";
-const SIGNER: &str = "Intel SGX TCB Signing";
+pub(super) const SIGNER: &str = "Intel SGX TCB Signing";
 
 /// Which platforms collateral is for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,18 +40,8 @@ pub struct CollateralError {
     expected: &'static str,
 }
 
-/// The members of `collateral.json`; others may stand there and are not looked at.
-#[derive(Deserialize)]
-struct Members {
-    pck_crl_issuer_chain: String,
-    root_ca_crl: String,
-    pck_crl: String,
-    tcb_info_issuer_chain: String,
-    tcb_info: String,
-    tcb_info_signature: String,
-    qe_identity_issuer_chain: String,
-    qe_identity: String,
-    qe_identity_signature: String,
+pub(super) const fn error(member: &'static str, expected: &'static str) -> CollateralError {
+    CollateralError { member, expected }
 }
 
 /// What Intel signs as a string.
@@ -74,30 +65,42 @@ pub struct Collateral {
 }
 
 impl Collateral {
-    /// Reads the nine members that Intel's service (or a PCCS) answers with, in one JSON object: `tcb_info` and `qe_identity`
-    /// as the exact strings that were signed, signatures and revocation lists in hexadecimal, issuer chains in PEM.
+    /// Reads the nine members that Intel's service (or a PCCS) answers with, in one JSON object ([`NineMembers`]).
     ///
     /// # Errors
     /// [`CollateralError`], which names the member that cannot be read.
     pub fn parse(json: &[u8]) -> Result<Self, CollateralError> {
-        let error = |member, expected| CollateralError { member, expected };
         if json.len() > MOST {
             return Err(error("collateral.json", "at most 1 MiB"));
         }
-        let members: Members =
+        let members: NineMembers =
             serde_json::from_slice(json).map_err(|_| error("collateral.json", "a JSON object of the nine members"))?;
-        let tcb_info = Signed::<TcbInfo>::read(
-            members.tcb_info,
-            &members.tcb_info_signature,
-            &members.tcb_info_issuer_chain,
-            ("tcb_info", "tcb_info_signature", "tcb_info_issuer_chain"),
-        )?;
-        let qe_identity = Signed::<EnclaveIdentity>::read(
-            members.qe_identity,
-            &members.qe_identity_signature,
-            &members.qe_identity_issuer_chain,
-            ("qe_identity", "qe_identity_signature", "qe_identity_issuer_chain"),
-        )?;
+        let whole = members.read()?;
+        let authority = whole.authority.into_iter().next();
+        let authority = authority.ok_or(error("pck_crl_issuer_chain", "a chain of certificates in PEM"))?;
+        let signer = |statement: &Statement, member| {
+            let chain = statement.chain.as_deref().and_then(CollateralPiece::read_chain);
+            chain.and_then(|chain| chain.into_iter().next()).ok_or(error(member, "a chain of certificates in PEM"))
+        };
+        let info_signer = signer(&whole.tcb_info, "tcb_info_issuer_chain")?;
+        let identity_signer = signer(&whole.qe_identity, "qe_identity_issuer_chain")?;
+        Self::of_pieces(
+            (&whole.tcb_info, info_signer),
+            (&whole.qe_identity, identity_signer),
+            authority,
+            [whole.root_crl, whole.pck_crl],
+        )
+    }
+
+    /// Puts pieces together: each statement with its signer, the PCK authority, the root's list and the authority's.
+    pub(super) fn of_pieces(
+        tcb_info: (&Statement, Certificate),
+        qe_identity: (&Statement, Certificate),
+        pck_ca: Certificate,
+        [root_crl, pck_crl]: [Crl; 2],
+    ) -> Result<Self, CollateralError> {
+        let tcb_info = Signed::<TcbInfo>::read(tcb_info, ("tcb_info", "tcb_info_signature"))?;
+        let qe_identity = Signed::<EnclaveIdentity>::read(qe_identity, ("qe_identity", "qe_identity_signature"))?;
         let tee = match tcb_info.content.id.as_str() {
             "TDX" => Tee::Tdx,
             "SGX" => Tee::Sgx,
@@ -109,13 +112,8 @@ impl Collateral {
         if qe_identity.content.version != 2 {
             return Err(error("qe_identity", "of version 2"));
         }
-        let pck_ca = first_certificate(&members.pck_crl_issuer_chain)
-            .ok_or(error("pck_crl_issuer_chain", "a chain of certificates in PEM"))?;
         let ca = PckCa::of_name(pck_ca.common_name().as_deref())
             .ok_or(error("pck_crl_issuer_chain", "of a PCK Processor CA or PCK Platform CA"))?;
-        let list = |text: &str| hex::decode(text).ok().and_then(|der| Crl::from_der(&der));
-        let pck_crl = list(&members.pck_crl).ok_or(error("pck_crl", "a revocation list in hexadecimal"))?;
-        let root_crl = list(&members.root_ca_crl).ok_or(error("root_ca_crl", "a revocation list in hexadecimal"))?;
         let id = CollateralId { tee, fmspc: tcb_info.content.fmspc.0, ca };
         Ok(Self { id, tcb_info, qe_identity, pck_ca, pck_crl, root_crl })
     }
@@ -182,26 +180,21 @@ impl Collateral {
 
 impl<T: for<'de> Deserialize<'de>> Signed<T> {
     fn read(
-        text: String,
-        signature: &str,
-        chain: &str,
-        (member, signature_member, chain_member): (&'static str, &'static str, &'static str),
+        (statement, signer): (&Statement, Certificate),
+        (member, signature_member): (&'static str, &'static str),
     ) -> Result<Self, CollateralError> {
-        let error = |member, expected| CollateralError { member, expected };
+        let text = statement.text.clone();
         let content = serde_json::from_str(&text).map_err(|_| error(member, "the JSON that Intel's API describes"))?;
-        let mut bytes = [0; 64];
-        hex::decode_to_slice(signature, &mut bytes).map_err(|_| error(signature_member, "64 bytes in hexadecimal"))?;
-        let signer = first_certificate(chain).ok_or(error(chain_member, "a chain of certificates in PEM"))?;
-        Ok(Self { text, signature: bytes, signer, content })
+        let signature = statement.signature().ok_or(error(signature_member, "64 bytes in hexadecimal"))?;
+        Ok(Self { text, signature, signer, content })
     }
 }
 
 impl<T> Signed<T> {
     fn verify(&self, name: &'static str, checks: &mut Checks) -> Result<(), Stop> {
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.signer.key());
         checks.need_that(
             (name, Cause::CollateralSignature, PCS),
-            key.verify(self.text.as_bytes(), &self.signature).is_ok(),
+            is_signed(self.text.as_bytes(), &self.signature, &self.signer),
             "a signature by the signer over the string as it came",
             "a signature that does not verify",
         )
@@ -347,11 +340,9 @@ fn is_not_revoked(certificate: &Certificate, crl: &Crl, checks: &mut Checks) -> 
     )
 }
 
-fn first_certificate(pem: &str) -> Option<Certificate> {
-    match Endorsement::read(pem.as_bytes()) {
-        Endorsement::Certificates(certificates) => certificates.into_iter().next(),
-        _ => None,
-    }
+/// Whether a signer signed this text.
+pub(super) fn is_signed(text: &[u8], signature: &[u8; 64], signer: &Certificate) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, signer.key()).verify(text, signature).is_ok()
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -11,6 +11,7 @@
 mod cache;
 mod claims;
 mod collateral;
+mod pieces;
 mod rules;
 mod shape;
 mod standing;
