@@ -191,6 +191,46 @@ fn a_hosts_certificate_table_endorses() {
 }
 
 #[test]
+fn what_intels_service_answers_endorses_and_what_is_missing_is_told() {
+    use burgrave_made::intel::{KEYS, td};
+    let made = td(5, 3);
+    let whole = made.collateral();
+    let text = |member: &str| whole[member].as_str().unwrap().to_owned();
+    let answer = |name: &str, member: &str| {
+        format!("{{\"{name}\":{},\"signature\":\"{}\"}}", text(member), text(&format!("{member}_signature"))).into_bytes()
+    };
+    let chain = text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20");
+    let mut pieces = vec![
+        ("tcb.json", answer("tcbInfo", "tcb_info")),
+        ("qe.json", answer("enclaveIdentity", "qe_identity")),
+        ("tcb.headers", format!("HTTP/2 200\r\ntcb-info-issuer-chain: {chain}\r\n\r\n").into_bytes()),
+        ("root.crl", hex::decode(text("root_ca_crl")).unwrap()),
+        ("pck.crl", hex::decode(text("pck_crl")).unwrap()),
+        ("notes.txt", b"fetched on Monday".to_vec()),
+    ];
+    let (fetched, root) = (folder(&pieces), folder(&[("root.der", KEYS.root.der().to_vec())]));
+    let root = root.path().join("root.der");
+    let arguments = [&AT[..], &["--root", root.to_str().unwrap()]].concat();
+    let quote = folder(&[("quote.bin", made.quote())]);
+    let endorsed = |with: &Path| run(quote.path(), &[&arguments[..], &["--endorsements", with.to_str().unwrap()]].concat());
+    let accepted = endorsed(fetched.path());
+    assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
+    pieces.push(("quote.bin", made.quote()));
+    let beside = folder(&pieces);
+    assert_eq!(run(beside.path(), &arguments).status.code(), Some(0));
+    // One of them is not there, or was formatted.
+    std::fs::remove_file(fetched.path().join("pck.crl")).unwrap();
+    let missing = endorsed(fetched.path());
+    assert_eq!((missing.status.code(), json(&missing)["cause"].as_str()), (Some(7), Some("collateral.validity")));
+    let told = String::from_utf8(missing.stdout).unwrap();
+    assert!(told.contains("docs/collateral.md") && told.contains("Intel SGX PCK Platform CA") && told.contains("50806f000000"));
+    let formatted: Value = serde_json::from_slice(&answer("tcbInfo", "tcb_info")).unwrap();
+    std::fs::write(beside.path().join("tcb.json"), serde_json::to_vec_pretty(&formatted).unwrap()).unwrap();
+    let formatted = run(beside.path(), &arguments);
+    assert_eq!((formatted.status.code(), json(&formatted)["cause"].as_str()), (Some(7), Some("collateral.signature")));
+}
+
+#[test]
 fn evidence_cannot_write_to_the_terminal() {
     let text = |text: &[u8]| [&[0x78, u8::try_from(text.len()).unwrap()], text].concat();
     let field = |name: &[u8], value: Vec<u8>| [text(name), value].concat();

@@ -33,6 +33,7 @@ use burgrave_types::{EvidencePart, Tee};
 pub use cache::{Cache, RolledBack};
 pub use collateral::{Collateral, CollateralError, CollateralId, CollateralNumbers, VerifiedCollateral};
 pub use pck::PckCa;
+pub(crate) use piece::in_percent_encoding;
 pub use piece::{About, CollateralPiece, NineMembers, Statement};
 
 use crate::check::{Checks, Stop};
@@ -270,13 +271,11 @@ fn find_collateral(input: &Input<'_>, pck: &Pck, checks: &mut Checks) -> Result<
         // What is held and has ended says when it did.
         return held.ok_or_else(|| {
             let rule = ("dcap.collateral.present", Cause::CollateralValidity, LEVELS);
+            let (fmspc, names) = (hex::encode(id.fmspc), pieces.names().join(", "));
             let expected = format_args!(
-                "collateral for {}, FMSPC {}, PCK {} CA, which is signed by Intel in four pieces: {}; docs/collateral.md says how to \
-                 fetch them, and they may stand in a folder of a node's `directories` or of `--endorsements`",
-                id.tee,
-                hex::encode(id.fmspc),
-                id.ca,
-                pieces.names().join(", "),
+                "collateral for {}, FMSPC {fmspc}, PCK {} CA, which Intel signs in four pieces: {names}; docs/collateral.md says how to \
+                 fetch them",
+                id.tee, id.ca,
             );
             let none = || "none: neither with the evidence nor at hand".to_owned();
             checks.stop(rule, expected, assembled.err().flatten().unwrap_or_else(none))

@@ -260,7 +260,9 @@ fn tee_of(pieces: &[Piece]) -> Result<Option<Tee>, NotBrought> {
 /// The certificates, lists and collateral in a file beside evidence: itself, or what it wraps (a host's certificate table, JSON, text).
 pub fn endorsements(name: String, bytes: Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
     let pieces = pieces(name, bytes).into_iter();
-    pieces.filter(|piece| matches!(piece.shape, Shape::Endorsement | Shape::Collateral)).map(|piece| piece.bytes)
+    pieces
+        .filter(|piece| matches!(piece.shape, Shape::Endorsement | Shape::Collateral | Shape::CollateralPiece))
+        .map(|piece| piece.bytes)
 }
 
 /// The body of a fuzz target: takes bytes as a file, and as each of two. It must neither panic nor make more of them than there is.

@@ -17,7 +17,7 @@ use burgrave_types::Tee;
 use burgrave_types::certificate_table::{ARK, ASK, VCEK, write};
 use burgrave_verifier::files::{self, Brought, NotBrought};
 use burgrave_verifier::{Cause, Endorsements, Expected, Input, Profile, Roots, Verdict, Verification, verify};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Files by their names.
 type Files<'a> = &'a [(&'a str, Vec<u8>)];
@@ -288,6 +288,33 @@ fn a_quote_and_its_collateral_are_found_by_their_shape() {
     let other = [collateral.as_slice(), b"\n"].concat();
     let brought = bring(&[("quote", quote), ("one.json", collateral), ("other.json", other)], None).unwrap();
     assert_eq!(brought.part.item("collateral.json"), None);
+}
+
+#[test]
+fn pieces_of_collateral_keep_their_names_and_endorse() {
+    let whole: Value = serde_json::from_slice(&packaged("sgx/v3-00a067-config-sw/collateral.json")).unwrap();
+    let text = |member: &str| whole[member].as_str().unwrap();
+    let tcb = format!("{{\"tcbInfo\":{},\"signature\":\"{}\"}}", text("tcb_info"), text("tcb_info_signature"));
+    let headers = format!("TCB-Info-Issuer-Chain: {}", text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20"));
+    let given = [
+        ("quote", packaged("sgx/v3-00a067-config-sw/quote.bin")),
+        ("tcb.json", tcb.clone().into_bytes()),
+        ("tcb.headers", headers.clone().into_bytes()),
+        ("pck.crl", text("pck_crl").as_bytes().to_vec()),
+    ];
+    let brought = bring(&given, None).unwrap();
+    assert_eq!((brought.part.item("collateral.json"), brought.unused.as_slice()), (None, [].as_slice()));
+    assert_eq!(brought.part.item("tcb.json"), Some(tcb.as_bytes()), "the text that was signed");
+    let told: Vec<_> = brought.origins.iter().map(ToString::to_string).collect();
+    assert!(told.contains(&"`tcb.headers` from `tcb.headers`: percent-encoded".to_owned()), "{told:?}");
+    for (name, bytes) in given {
+        let found: Vec<_> = files::endorsements(name.to_owned(), bytes).collect();
+        let taken = found.iter().all(|bytes| Endorsements::default().add(bytes));
+        assert!(taken && found.is_empty() == (name == "quote"), "{name}");
+    }
+    for odd in [headers.replace("%20", "%2"), tcb.replace("signature", "sign")] {
+        assert_eq!(files::endorsements("odd".to_owned(), odd.into_bytes()).count(), 0);
+    }
 }
 
 #[test]

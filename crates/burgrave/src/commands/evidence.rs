@@ -59,7 +59,8 @@ pub(crate) struct Source {
 pub(crate) struct Verify {
     #[command(flatten)]
     source: Source,
-    /// A certificate, revocation list, `collateral.json` or host's certificate table, or a folder of them, beside those in PATH
+    /// A certificate, revocation list, host's certificate table, `collateral.json` or piece of Intel's collateral (docs/collateral.md),
+    /// or a folder of them, beside those in PATH
     #[arg(long, value_name = "PATH")]
     endorsements: Vec<PathBuf>,
     /// A root certificate to trust instead of the vendors' that are built in; for Arm CCA a JSON list of platforms' keys
@@ -160,6 +161,7 @@ fn judge(arguments: &Verify, output: &Output) -> Outcome {
         (None, None) => Expected::None,
     };
     let mut endorsements = bring::endorsements(&arguments.endorsements)?;
+    endorsements.add_pieces_beside(&part);
     endorsements.platforms = arguments.platform.iter().map(|platform| platform.as_bytes().to_vec()).collect();
     let at = arguments.at.unwrap_or_else(|| SystemClock.now());
     let input = Input { part: &part, endorsements: &endorsements, roots: &roots, profile: &profile, expected, at };

@@ -60,8 +60,8 @@ impl<'a> Pieces<'a> {
         [
             format!("the TCB info for {tee} of FMSPC {fmspc}"),
             format!("the identity of the quoting enclave `{enclave}`"),
-            format!("the revocation list of `{}`", self.authority.issuer()),
-            format!("the revocation list of `{}`", self.authority.subject()),
+            format!("the revocation list of `{}`", common_name(&self.authority.issuer())),
+            format!("the revocation list of `{}`", common_name(&self.authority.subject())),
         ]
     }
 
@@ -130,6 +130,11 @@ impl<'a> Pieces<'a> {
             (list.is_ecdsa_signed_by(issuer), holds, number.len(), number, issued)
         })
     }
+}
+
+/// The common name in a distinguished name, or all of it.
+fn common_name(name: &str) -> &str {
+    name.split(',').find_map(|part| part.strip_prefix("CN=")).unwrap_or(name)
 }
 
 fn signs(statement: &Statement, signer: &Certificate) -> bool {

@@ -274,14 +274,19 @@ fn member(
     read(inner.get().to_owned(), answer.signature, Some(chain)).ok_or(unreadable)
 }
 
-/// What text encodes: hexadecimal, base64, or percent-encoded PEM, which may stand behind the names of headers.
+/// What text encodes: hexadecimal, base64, or percent-encoded PEM.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    if text.contains(ENCODED_PEM) {
-        let chains = text.lines().filter_map(|line| line.find(ENCODED_PEM).and_then(|at| line.get(at..)));
-        return chains.map(percent_decoded).collect::<Option<String>>().map(String::into_bytes);
-    }
-    let digits: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
-    hex::decode(&digits).ok().or_else(|| STANDARD.decode(&digits).ok())
+    in_percent_encoding(text).or_else(|| {
+        let digits: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
+        hex::decode(&digits).ok().or_else(|| STANDARD.decode(&digits).ok())
+    })
+}
+
+/// The PEM that stands percent-encoded in lines, behind the names of headers or not.
+pub(crate) fn in_percent_encoding(text: &str) -> Option<Vec<u8>> {
+    let chains = text.lines().filter_map(|line| line.find(ENCODED_PEM).and_then(|at| line.get(at..)));
+    let pem = chains.map(percent_decoded).collect::<Option<String>>()?;
+    (!pem.is_empty()).then(|| pem.into_bytes())
 }
 
 fn percent_decoded(text: &str) -> Option<String> {

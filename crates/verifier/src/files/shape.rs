@@ -13,6 +13,8 @@ pub(super) enum Shape {
     Endorsement,
     /// Collateral of one of Intel's platforms.
     Collateral,
+    /// A piece of it: an answer of Intel's service.
+    CollateralPiece,
     /// A boot event log.
     BootLog,
     /// None of these.
@@ -30,6 +32,8 @@ impl Shape {
             Self::Endorsement
         } else if dcap::Collateral::parse(bytes).is_ok() {
             Self::Collateral
+        } else if bytes.trim_ascii_start().starts_with(b"{") && dcap::CollateralPiece::read(bytes).is_some() {
+            Self::CollateralPiece
         } else {
             Self::Other
         }

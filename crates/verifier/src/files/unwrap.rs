@@ -34,6 +34,8 @@ pub enum Form {
     Hex,
     /// Base64 or base64url (RFC 4648), padded or not, with white space or without.
     Base64,
+    /// Percent-encoded text, as chains stand in the headers of Intel's answers.
+    Percent,
     /// A member of a JSON document: its path, e.g. `tdx.quote`.
     Member(String),
     /// The numbers of a JSON array, each a byte.
@@ -53,6 +55,7 @@ impl fmt::Display for Form {
         match self {
             Self::Hex => f.write_str("hexadecimal"),
             Self::Base64 => f.write_str("base64"),
+            Self::Percent => f.write_str("percent-encoded"),
             Self::Member(path) => write!(f, "JSON member `{path}`"),
             Self::Numbers => f.write_str("a JSON array of bytes"),
             Self::Response => f.write_str("behind the header of MSG_REPORT_RSP"),
@@ -171,6 +174,9 @@ impl Found<'_> {
         let text = text.trim();
         if text.starts_with(['{', '[']) {
             return serde_json::from_str(text).is_ok_and(|value| self.dig_json(&value, "", forms, depth));
+        }
+        if let Some(pem) = dcap::in_percent_encoding(text) {
+            return self.dig(&pem, &with(forms, Form::Percent), depth);
         }
         let hex = || hex_bytes(text).map(|bytes| (bytes, Form::Hex));
         let base64 = || base64_bytes(text).map(|bytes| (bytes, Form::Base64));

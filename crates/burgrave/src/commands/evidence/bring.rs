@@ -24,7 +24,8 @@ pub(super) fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Problem> {
         let found = named_files(path)?.into_iter().flat_map(|(name, bytes)| files::endorsements(name, bytes));
         if found.filter(|bytes| endorsements.add(bytes)).count() == 0 {
             let shown = format!("`{}`", path.display());
-            let why = "it holds neither a certificate nor a revocation list (DER or PEM), nor `collateral.json`, nor a table of certificates";
+            let why = "it holds neither a certificate nor a revocation list (DER or PEM), nor collateral of Intel's (`collateral.json`, \
+                       or answers of its service), nor a table of certificates";
             return Err(unusable(&shown, why));
         }
     }
