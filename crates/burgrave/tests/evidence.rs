@@ -197,22 +197,24 @@ fn what_intels_service_answers_endorses_and_what_is_missing_is_told() {
     let whole = made.collateral();
     let text = |member: &str| whole[member].as_str().unwrap().to_owned();
     let answer = |name: &str, member: &str| {
-        format!("{{\"{name}\":{},\"signature\":\"{}\"}}", text(member), text(&format!("{member}_signature"))).into_bytes()
+        format!("{{\"{name}\":{},\"signature\":\"{}\"}}", text(member), text(&format!("{member}_signature")))
+            .into_bytes()
     };
     let chain = text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20");
     let mut pieces = vec![
         ("tcb.json", answer("tcbInfo", "tcb_info")),
         ("qe.json", answer("enclaveIdentity", "qe_identity")),
         ("tcb.headers", format!("HTTP/2 200\r\ntcb-info-issuer-chain: {chain}\r\n\r\n").into_bytes()),
-        ("root.crl", hex::decode(text("root_ca_crl")).unwrap()),
-        ("pck.crl", hex::decode(text("pck_crl")).unwrap()),
+        ("root.crl", text("root_ca_crl").into_bytes()),
+        ("pck.crl", text("pck_crl").into_bytes()),
         ("notes.txt", b"fetched on Monday".to_vec()),
     ];
     let (fetched, root) = (folder(&pieces), folder(&[("root.der", KEYS.root.der().to_vec())]));
     let root = root.path().join("root.der");
     let arguments = [&AT[..], &["--root", root.to_str().unwrap()]].concat();
     let quote = folder(&[("quote.bin", made.quote())]);
-    let endorsed = |with: &Path| run(quote.path(), &[&arguments[..], &["--endorsements", with.to_str().unwrap()]].concat());
+    let endorsed =
+        |with: &Path| run(quote.path(), &[&arguments[..], &["--endorsements", with.to_str().unwrap()]].concat());
     let accepted = endorsed(fetched.path());
     assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
     pieces.push(("quote.bin", made.quote()));
@@ -223,7 +225,11 @@ fn what_intels_service_answers_endorses_and_what_is_missing_is_told() {
     let missing = endorsed(fetched.path());
     assert_eq!((missing.status.code(), json(&missing)["cause"].as_str()), (Some(7), Some("collateral.validity")));
     let told = String::from_utf8(missing.stdout).unwrap();
-    assert!(told.contains("docs/collateral.md") && told.contains("Intel SGX PCK Platform CA") && told.contains("50806f000000"));
+    assert!(
+        told.contains("docs/collateral.md")
+            && told.contains("Intel SGX PCK Platform CA")
+            && told.contains("50806f000000")
+    );
     let formatted: Value = serde_json::from_slice(&answer("tcbInfo", "tcb_info")).unwrap();
     std::fs::write(beside.path().join("tcb.json"), serde_json::to_vec_pretty(&formatted).unwrap()).unwrap();
     let formatted = run(beside.path(), &arguments);

@@ -295,7 +295,8 @@ fn pieces_of_collateral_keep_their_names_and_endorse() {
     let whole: Value = serde_json::from_slice(&packaged("sgx/v3-00a067-config-sw/collateral.json")).unwrap();
     let text = |member: &str| whole[member].as_str().unwrap();
     let tcb = format!("{{\"tcbInfo\":{},\"signature\":\"{}\"}}", text("tcb_info"), text("tcb_info_signature"));
-    let headers = format!("TCB-Info-Issuer-Chain: {}", text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20"));
+    let headers =
+        format!("TCB-Info-Issuer-Chain: {}", text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20"));
     let given = [
         ("quote", packaged("sgx/v3-00a067-config-sw/quote.bin")),
         ("tcb.json", tcb.clone().into_bytes()),
