@@ -73,8 +73,7 @@ impl Collateral {
         if json.len() > MOST {
             return Err(error("collateral.json", "at most 1 MiB"));
         }
-        let members: NineMembers =
-            serde_json::from_slice(json).map_err(|_| error("collateral.json", "a JSON object of the nine members"))?;
+        let members = NineMembers::of(json).ok_or(error("collateral.json", "a JSON object of the nine members"))?;
         let whole = members.read()?;
         let authority = whole.authority.into_iter().next();
         let authority = authority.ok_or(error("pck_crl_issuer_chain", "a chain of certificates in PEM"))?;

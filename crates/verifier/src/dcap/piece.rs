@@ -134,7 +134,7 @@ impl CollateralPiece {
         let Some(json) = text.filter(|text| text.starts_with('{')) else {
             return Self::endorsing(bytes).or_else(|| Self::endorsing(&decoded(text?)?));
         };
-        let Ok(members) = serde_json::from_str::<NineMembers>(json) else {
+        let Some(members) = NineMembers::of(bytes) else {
             return Statement::read(json).map(|statement| vec![Self::Statement(statement)]);
         };
         let whole = members.read().ok()?;
@@ -147,11 +147,13 @@ impl CollateralPiece {
         ])
     }
 
-    /// Reads a revocation list: DER, PEM, or either in hexadecimal or base64.
+    /// Reads a revocation list: DER, PEM, or either in hexadecimal or base64, and nothing behind it.
     pub fn read_crl(bytes: &[u8]) -> Option<Crl> {
-        let read = |bytes: &[u8]| match Endorsement::read(bytes) {
-            Endorsement::Crl(list) => Some(*list),
-            _ => None,
+        let read = |bytes: &[u8]| {
+            Crl::from_der(bytes).or_else(|| match Endorsement::read(bytes) {
+                Endorsement::Crl(list) if !bytes.starts_with(list.der()) => Some(*list),
+                _ => None,
+            })
         };
         read(bytes).or_else(|| read(&decoded(std::str::from_utf8(bytes).ok()?.trim())?))
     }
@@ -229,6 +231,13 @@ impl Content {
 }
 
 impl NineMembers {
+    /// The members in bytes, for whoever judges by the whole and for whoever holds its pieces against floors: a JSON object, and text
+    /// throughout, even where nothing is read.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let json = std::str::from_utf8(bytes).ok()?.trim();
+        json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+    }
+
     /// Reads the members.
     pub(super) fn read(self) -> Result<Whole, CollateralError> {
         const CHAIN: &str = "a chain of certificates in PEM";

@@ -285,6 +285,13 @@ fn whoever_reads_pieces_reads_of_a_whole_what_counts() {
     let statements = pieces.iter().filter(|piece| matches!(piece, CollateralPiece::Statement(_))).count();
     let lists = pieces.iter().filter(|piece| matches!(piece, CollateralPiece::Crl(_))).count();
     assert_eq!((statements, lists), (2, 2));
+    // Of an array, or with bytes that are no text where nobody looks, nothing is read by anyone.
+    let members = made.collateral();
+    let array = Value::Array(members.as_object().unwrap().values().cloned().collect()).to_string().into_bytes();
+    let no_text = [b"{\"note\":\"\xff\",", &members.to_string().as_bytes()[1..]].concat();
+    for odd in [array, no_text] {
+        assert!(Collateral::parse(&odd).is_err() && CollateralPiece::read(&odd).is_none());
+    }
 }
 
 #[test]
