@@ -137,7 +137,7 @@ fn a_changed_pcr_matches_no_release_and_is_named() {
         signer: None,
         product_id: None,
         min_svn: None,
-        registers: claims.registers.clone(),
+        registers: claims.registers.clone().into_iter().collect(),
         config: None,
     };
     assert!(matches!(appraise(&claims, [("v1", &release)]), Appraisal::Matched { .. }));

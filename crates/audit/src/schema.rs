@@ -126,7 +126,7 @@ fn claims() -> Claims {
             product_id: Some("7".to_owned()),
             svn: Some(2),
         },
-        registers: BTreeMap::from([("pcr0".to_owned(), HexBytes(vec![4; 32]))]),
+        registers: [("pcr0".to_owned(), HexBytes(vec![4; 32]))].into(),
         config: Some(HexBytes(vec![5; 32])),
         binding: Some(HexBytes(vec![6; 64])),
         boot: Some(BootClaims {

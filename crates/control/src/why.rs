@@ -231,7 +231,7 @@ impl Case {
                 product_id: reference.product_id.clone(),
                 svn: reference.min_svn,
             },
-            registers: reference.registers.clone(),
+            registers: reference.registers.clone().into(),
             config: reference.config.clone(),
             binding: None,
             boot: None,

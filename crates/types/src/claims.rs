@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::ParseError;
 use crate::encoding::Encoder;
 use crate::name::text_serde;
 use crate::operation::words;
+use crate::{ParseError, Registers};
 
 words!(
     /// A kind of trusted execution environment, or of evidence about one.
@@ -164,8 +164,9 @@ pub struct Claims {
     /// What was launched.
     pub launch: LaunchClaims,
     /// Registers that grow after launch, by name: `pcr0`, `rtmr3`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub registers: BTreeMap<String, HexBytes>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, HexBytes>))]
+    pub registers: Registers,
     /// The digest of configuration that the launcher set: HOST_DATA, MRCONFIGID, CONFIGID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<HexBytes>,
@@ -180,6 +181,10 @@ pub struct Claims {
     pub td: Option<TdClaims>,
     /// What the evidence showed.
     pub proved: BTreeSet<Proved>,
+}
+
+fn is_empty(registers: &Registers) -> bool {
+    registers.is_empty()
 }
 
 /// What a trust domain (TDX), or others with it, may do beyond what any TEE may. The default is the strictest.

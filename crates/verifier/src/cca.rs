@@ -287,7 +287,7 @@ fn claims(platform: &Platform<'_>, realm: &Realm<'_>) -> Claims {
         migratable: None,
         privilege: None,
         launch: LaunchClaims { measurement: Some(realm.initial.into()), ..LaunchClaims::default() },
-        registers,
+        registers: registers.into(),
         config: Some(realm.personalization.into()),
         binding: Some(realm.challenge.into()),
         boot: None,

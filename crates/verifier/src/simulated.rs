@@ -95,7 +95,7 @@ fn claims(report: &SimulatedReport) -> Claims {
             product_id: report.product_id.clone(),
             svn: report.svn,
         },
-        registers: report.registers.clone(),
+        registers: report.registers.clone().into(),
         config: report.config.clone(),
         binding: Some(report.report_data.clone()),
         boot: None,

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims, TcbStatus};
-use burgrave_types::{Claims, EvidencePart, Tee};
+use burgrave_types::{Claims, EvidencePart, Registers, Tee};
 use serde_json::json;
 
 use crate::check::{Checks, Stop};
@@ -256,7 +256,7 @@ fn claims(report: &Report, family: Option<Family>, csp_id: Option<&[u8]>, status
             product_id,
             svn: Some(u64::from(report.guest_svn)),
         },
-        registers: std::collections::BTreeMap::new(),
+        registers: Registers::default(),
         config: Some(report.host_data.as_slice().into()),
         binding: Some(report.report_data.as_slice().into()),
         boot: None,

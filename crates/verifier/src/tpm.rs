@@ -27,12 +27,12 @@ mod told;
 mod trust;
 mod vtpm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use burgrave_types::EvidencePart;
-use burgrave_types::claims::{HexBytes, Proved};
+use burgrave_types::claims::Proved;
+use burgrave_types::{EvidencePart, Registers};
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::{Layout, Quoted};
@@ -132,7 +132,7 @@ impl Signed<'_> {
     }
 
     /// The quoted values as registers.
-    fn registers(&self) -> BTreeMap<String, HexBytes> {
+    fn registers(&self) -> Registers {
         match self.covered() {
             Some(covered) => covered.registers.clone(),
             None => self.values.values.registers(&self.quote),

@@ -125,7 +125,7 @@ impl ReferenceArgs {
             signer: claims.launch.signer.filter(|_| claims.tee.proves_signer()),
             product_id: claims.launch.product_id,
             min_svn: self.min_svn.or(claims.launch.svn),
-            registers,
+            registers: registers.into_iter().collect(),
             config: claims.config.filter(|digest| digest.as_bytes().iter().any(|byte| *byte != 0)),
         }
     }

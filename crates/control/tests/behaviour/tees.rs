@@ -164,7 +164,7 @@ impl Packaged {
             measurement: claims.launch.measurement.filter(|_| self.tee != Tee::Tpm),
             registers: match self.tee {
                 Tee::Tpm => [("pcr0".to_owned(), hex(&[0; 32]))].into(),
-                _ => claims.registers,
+                _ => claims.registers.into_iter().collect(),
             },
             ..crate::node::reference("")
         };

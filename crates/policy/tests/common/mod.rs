@@ -1,14 +1,14 @@
 //! Facts and policies that the tests share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use burgrave_policy::{
     CandidateFacts, Context, Decision, InstanceFacts, PolicyRecord, PolicySnapshot, Principal, Request, Tier,
 };
 use burgrave_types::claims::{Claims, HexBytes, LaunchClaims, TcbClaims, TcbStatus, Tee};
-use burgrave_types::{InstanceId, NodeId, Operation, PolicyId, ResourceId, Timestamp};
+use burgrave_types::{InstanceId, NodeId, Operation, PolicyId, Registers, ResourceId, Timestamp};
 
 /// The time at which everything is decided.
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
@@ -24,7 +24,7 @@ pub(crate) fn claims() -> Claims {
         migratable: None,
         privilege: Some(0),
         launch: LaunchClaims { measurement: Some(HexBytes(vec![0xcd; 4])), svn: Some(4), ..LaunchClaims::default() },
-        registers: BTreeMap::new(),
+        registers: Registers::default(),
         config: None,
         binding: None,
         boot: None,

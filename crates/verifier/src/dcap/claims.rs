@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burgrave_types::claims::{LaunchClaims, Proved, TcbClaims};
-use burgrave_types::{Claims, Tee};
+use burgrave_types::{Claims, Registers, Tee};
 use serde_json::{Map, Value, json};
 
 use super::attributes::{is_td_debug, is_td_migratable, td_claims};
@@ -35,7 +35,7 @@ pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &
         migratable: None,
         privilege: None,
         launch,
-        registers: BTreeMap::new(),
+        registers: Registers::default(),
         config: None,
         binding: Some(quote.body.report_data().as_slice().into()),
         boot: None,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use burgrave_types::Registers;
 use burgrave_types::claims::HexBytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -39,7 +40,7 @@ pub(super) struct Covered {
     /// That, as the quote's and as the values', for people.
     pub(super) shown: [Text; 2],
     /// As [`PcrValues::registers`].
-    pub(super) registers: BTreeMap<String, HexBytes>,
+    pub(super) registers: Registers,
 }
 
 impl Values {
@@ -199,7 +200,7 @@ impl PcrValues {
 
     /// The quoted values as registers: `pcr7` of the SHA-256 bank, `sha384:pcr7` of another. SHA-1 values prove nothing
     /// and are left out.
-    pub(super) fn registers(&self, quote: &Quote) -> BTreeMap<String, HexBytes> {
+    pub(super) fn registers(&self, quote: &Quote) -> Registers {
         let named = |(bank, pcr, value): (Hash, u8, &HexBytes)| match bank {
             Hash::Sha1 => None,
             Hash::Sha256 => Some((format!("pcr{pcr}"), value.clone())),

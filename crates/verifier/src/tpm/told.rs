@@ -1,10 +1,10 @@
 //! What quotes say, unverified: in the words that are the same for every TEE, and in their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use burgrave_types::claims::{LaunchClaims, TcbClaims, TcbStatus};
-use burgrave_types::{Claims, Tee};
+use burgrave_types::{Claims, Registers, Tee};
 use serde_json::{Value, json};
 
 use super::known::Keys;
@@ -39,7 +39,7 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
         privilege: None,
         // Which PCRs mean what is the registration's to say: its reference values name registers.
         launch: LaunchClaims::default(),
-        registers: BTreeMap::new(),
+        registers: Registers::default(),
         config: None,
         binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
         boot: None,
