@@ -119,7 +119,22 @@ fn inspection_shows_claims_of_evidence_that_would_be_rejected() {
     let mut command = burgrave(&testdata(""));
     let answer = command.args(["evidence", "inspect", "snp/synthetic/sig-zero", "-o", "json"]).output().unwrap();
     assert_eq!(answer.status.code(), Some(0));
-    assert!(json(&answer)["claims"]["launch"]["measurement"].is_string());
+    let claims = &json(&answer)["claims"];
+    assert!(claims["launch"]["measurement"].is_string());
+    assert!(claims["tcb"]["svn"].is_object() && claims["tcb"].get("status").is_none(), "nobody judged it: {claims}");
+}
+
+#[test]
+fn a_tcb_is_given_a_status_only_where_it_came_to_be_judged() {
+    let told = |folder: &str, file: &str| {
+        let path = format!("{folder}/{file}");
+        let answer = burgrave(&testdata("")).args(["evidence", "verify", &path]).args(AT).output().unwrap();
+        let text = String::from_utf8(answer.stdout).unwrap();
+        text.lines().find(|line| line.starts_with("TCB ")).unwrap().to_owned()
+    };
+    assert!(told("sgx/v3-00a067-config-sw", "quote.bin").contains("not judged"));
+    assert!(told("snp/milan-v2-virtee", "report.bin").contains("not judged"));
+    assert!(told("snp/milan-v2-virtee", "").contains("up-to-date"));
 }
 
 /// A folder with these files.

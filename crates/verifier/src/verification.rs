@@ -2,7 +2,9 @@
 
 use burgrave_types::claims::Proved;
 use burgrave_types::{Claims, EvidencePart, Tee, Timestamp};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::check::{Checks, Stop};
 use crate::eventlog::MeasuredLog;
@@ -245,13 +247,22 @@ fn run_time_is_proved(input: &Input<'_>, findings: &mut Findings) {
 pub struct Inspected {
     /// The TEE that the part names.
     pub tee: Tee,
-    /// What the evidence says, unverified.
+    /// What the evidence says, unverified. Nobody judged the TCB: its status means nothing here, and is not written down.
+    #[serde(serialize_with = "without_status")]
     pub claims: Option<Claims>,
     /// The TEE's own fields.
     pub raw: Raw,
     /// The events of the boot event log, where there is one. `proven` says here that it fits what the evidence says.
     #[serde(skip_serializing_if = "MeasuredLog::is_empty")]
     pub log: MeasuredLog,
+}
+
+fn without_status<S: Serializer>(claims: &Option<Claims>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut claims = serde_json::to_value(claims).map_err(S::Error::custom)?;
+    if let Some(tcb) = claims.get_mut("tcb").and_then(Value::as_object_mut) {
+        tcb.remove("status");
+    }
+    claims.serialize(serializer)
 }
 
 /// Decodes a part without judging it: neither signature nor chain, time or profile are looked at.

@@ -238,7 +238,8 @@ fn report(found: &Found<Verification>, at: Timestamp, output: &Output) -> String
         .fact("TEE", verification.tee);
     let facts = found.read(facts);
     let facts = match &verification.claims {
-        Some(claims) => claim_facts(facts, claims),
+        Some(claims) if is_tcb_judged(verification) => claim_facts(facts, claims),
+        Some(claims) => facts_of(facts, claims, "not judged"),
         None => facts,
     };
     let checks: String = verification.checks.iter().map(|check| line(check, output)).collect();
@@ -253,6 +254,11 @@ fn left_open(cause: Cause) -> &'static str {
         Cause::AkUnbound => "nobody proved that the key which signed stands in the TPM that is shown",
         _ => "something is left unproven",
     }
+}
+
+/// Whether it came to the point where the TCB was compared: before that the claims' status is a mere place.
+fn is_tcb_judged(verification: &Verification) -> bool {
+    verification.checks.iter().any(|check| check.name == "policy.tcb")
 }
 
 fn line(check: &Check, output: &Output) -> String {

@@ -65,7 +65,7 @@ pub(super) fn claims(quote: &Quote<'_>, platform: Option<&Platform>, standing: &
                 registers: registers.map(|(at, value)| (format!("rtmr{at}"), value.as_slice().into())).collect(),
                 config: Some(report.mr_config_id.as_slice().into()),
                 proved: BTreeSet::from([Proved::Launch, Proved::Boot]),
-                ..common(Tee::Tdx, report.layout.as_str(), svn, launch, is_td_debug(report))
+                ..common(Tee::Tdx, report.product(), svn, launch, is_td_debug(report))
             }
         }
     }

@@ -171,7 +171,6 @@ impl EnclaveReport {
 /// A trust domain's report.
 #[derive(Debug)]
 pub(crate) struct TdReport {
-    pub(crate) layout: Layout,
     /// The TCB at the TD's launch: module SVN, module version, then the platform's components.
     pub(crate) tee_tcb_svn: [u8; 16],
     pub(crate) mr_seam: [u8; 48],
@@ -201,16 +200,6 @@ pub(crate) enum Layout {
     V1_5Ex,
 }
 
-impl Layout {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::V1_0 => "tdx-1.0",
-            Self::V1_5 => "tdx-1.5",
-            Self::V1_5Ex => "tdx-1.5ex",
-        }
-    }
-}
-
 /// What 1.5ex adds (`sgx_report2_body_v1_5_ex_t`).
 #[derive(Debug)]
 pub(crate) struct Extension {
@@ -223,6 +212,18 @@ pub(crate) struct Extension {
 }
 
 impl TdReport {
+    /// The generation of the TDX module that launched the TD, by the major SVN that Intel's releases of it state: 0 in 1.0, 1 in 1.5, 3
+    /// in 2.0. How much of it a quote shows is another thing: every module gives quotes of version 4.
+    pub(crate) fn product(&self) -> &'static str {
+        let [_, major, ..] = self.tee_tcb_svn;
+        match major {
+            0 => "tdx-1.0",
+            1 => "tdx-1.5",
+            3 => "tdx-2.0",
+            _ => "tdx",
+        }
+    }
+
     /// A service TD is or was bound, or may be: it can read or move the TD.
     pub(crate) fn has_service_td(&self) -> bool {
         let extension = self.extension.as_ref();
@@ -237,7 +238,6 @@ impl TdReport {
     fn read(bytes: &[u8], layout: Layout) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let mut report = Self {
-            layout,
             tee_tcb_svn: reader.array()?,
             mr_seam: reader.array()?,
             mr_signer_seam: reader.array()?,

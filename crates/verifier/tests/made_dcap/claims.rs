@@ -36,6 +36,17 @@ fn an_enclaves_claims_are_its_reports() {
 }
 
 #[test]
+fn a_tds_product_is_the_module_that_launched_it_however_much_a_quote_shows() {
+    for (version, body) in [(4, 2), (5, 2), (5, 3), (5, 4)] {
+        for (major, product) in [(0, "tdx-1.0"), (1, "tdx-1.5"), (3, "tdx-2.0"), (2, "tdx"), (0xff, "tdx")] {
+            let made = td(version, body).with(|made| made.body[1] = major);
+            let claims = made.case().verify().claims.unwrap();
+            assert_eq!(claims.product.as_deref(), Some(product), "version {version}, body {body}, {major}");
+        }
+    }
+}
+
+#[test]
 fn a_tds_claims_are_its_reports_and_never_name_a_signer() {
     let made = td(5, 3).with(|made| made.body[232..280].fill(7));
     let claims = made.case().verify().claims.unwrap();
