@@ -253,11 +253,16 @@ fn collateral_in_single_files_is_put_together() {
     let answer = |member: &str, name: &str| {
         format!("{{\"{member}\":{},\"signature\":\"{}\"}}", text(name), text(&format!("{name}_signature"))).into_bytes()
     };
+    // As `curl -D` writes them.
+    let headers = |header: &str, name: &str| {
+        let chain = text(name).replace('\n', "%0A").replace(' ', "%20").replace('=', "%3D");
+        format!("HTTP/2 200 \r\ncontent-type: text/plain\r\n{header}: {chain}\r\n\r\n").into_bytes()
+    };
     let files = [
         answer("tcbInfo", "tcb_info"),
         answer("enclaveIdentity", "qe_identity"),
-        text("tcb_info_issuer_chain").into_bytes(),
-        text("pck_crl_issuer_chain").into_bytes(),
+        headers("tcb-info-issuer-chain", "tcb_info_issuer_chain"),
+        headers("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"),
         hex::decode(text("pck_crl")).unwrap(),
         text("root_ca_crl").into_bytes(),
     ];
