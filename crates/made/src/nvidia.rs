@@ -105,8 +105,13 @@ impl Gpu {
 
     /// A device of that chip, whose certificate has this extension.
     pub fn of(chip: &str, extension: CustomExtension) -> Self {
+        Self::provisioned_as(chip, chip, extension)
+    }
+
+    /// As [`Gpu::of`], provisioned under another chip's name.
+    pub fn provisioned_as(provisioned: &str, chip: &str, extension: CustomExtension) -> Self {
         let root = root("Device Identity CA", 3);
-        let provisioner = beneath(&root, authority(&format!("NVIDIA {chip} Provisioner ICA 1"), 1));
+        let provisioner = beneath(&root, authority(&format!("NVIDIA {provisioned} Provisioner ICA 1"), 1));
         let mut leaf = named(&format!("{chip} A01 GSP FMC LF"));
         let chip = beneath(&provisioner, authority(&format!("{chip} A01 GSP BROM"), 0));
         leaf.serial_number = Some(SerialNumber::from(LEAF_SERIAL));

@@ -165,12 +165,19 @@ fn a_switch_is_no_gpu() {
     }
     let chip = beneath(&between[2], authority("GH100 A01 GSP BROM", 9));
     Gpu { root, between, chip, ..Gpu::new() }.refused(Cause::CertificateKind);
-    for chip in ["GV100", "GB10", "GB1000", "GB10X", "TH500", ""] {
+    for chip in ["GV100", "GB10", "GB1000", "GB1XX", "GBX02", "GB10x", "TH500", ""] {
         Gpu::of(chip, tcb_info(&FIRMWARE, 0)).refused(Cause::CertificateKind);
     }
     for chip in ["GB202", "GR100"] {
         Gpu::of(chip, tcb_info(&FIRMWARE, 0)).accepted();
     }
+    // Boot ROM and firmware may be named for all chips that differ in the last digit; who provisioned it knows which it is.
+    let of_kind = |provisioned| Gpu::provisioned_as(provisioned, "GB20X", tcb_info(&FIRMWARE, 0));
+    assert_eq!(of_kind("GB202").accepted().claims.unwrap().product.as_deref(), Some("GB20X"));
+    for other in ["GB102", "GB20", "GB2021", "GB20Y", "GH202", "LS_10"] {
+        of_kind(other).refused(Cause::CertificateKind);
+    }
+    Gpu::provisioned_as("GB20X", "GB202", tcb_info(&FIRMWARE, 0)).refused(Cause::CertificateKind);
 }
 
 #[test]

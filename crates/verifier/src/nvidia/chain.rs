@@ -73,13 +73,22 @@ fn gpu(certificates: &[Certificate]) -> Option<String> {
     let chip_of =
         |certificate: &Certificate| certificate.common_name()?.split_once(' ').map(|(chip, _)| chip.to_owned());
     let chip = chip_of(leaf).filter(|chip| is_gpu(chip))?;
-    let provisioned = provisioner.common_name()?.starts_with(&format!("NVIDIA {chip} Provisioner "));
-    (provisioned && chip_of(boot).as_ref() == Some(&chip)).then_some(chip)
+    let provisioner = provisioner.common_name()?;
+    let provisioned = provisioner.strip_prefix("NVIDIA ")?.split_once(" Provisioner ")?.0;
+    (is_one_of(provisioned, &chip) && chip_of(boot).as_ref() == Some(&chip)).then_some(chip)
 }
 
-/// Whether it is the name of a GPU's chip: Hopper (GH100), Blackwell (GB100, GB202) or Rubin (GR100).
+/// Whether it is the name of a GPU's chip, or of chips that differ in the last digit: Hopper (GH100), Blackwell (GB100, GB20X) or
+/// Rubin (GR100).
 fn is_gpu(chip: &str) -> bool {
-    matches!(chip.as_bytes(), [b'G', b'H' | b'B' | b'R', number @ ..] if number.len() == 3 && number.iter().all(u8::is_ascii_digit))
+    let [b'G', b'H' | b'B' | b'R', tens @ .., last] = chip.as_bytes() else { return false };
+    tens.len() == 2 && tens.iter().all(u8::is_ascii_digit) && (last.is_ascii_digit() || *last == b'X')
+}
+
+/// Whether `one` is this chip, or among those: GB202 is one of GB20X.
+fn is_one_of(one: &str, chip: &str) -> bool {
+    let last_differs = chip.strip_suffix('X').and_then(|tens| one.strip_prefix(tens));
+    one == chip || last_differs.is_some_and(|last| matches!(last.as_bytes(), [digit] if digit.is_ascii_digit()))
 }
 
 fn certificates(bytes: &[u8]) -> Option<Vec<Certificate>> {
