@@ -194,6 +194,32 @@ fn inspection_says_what_was_taken_off_and_what_is_wrong() {
 }
 
 #[test]
+fn a_quote_or_an_hcl_report_alone_shows_what_it_says_by_itself() {
+    let inspect = |path: &str| {
+        let answer = burgrave(&testdata("")).args(["evidence", "inspect", path, "-o", "json"]).output().unwrap();
+        assert_eq!(answer.status.code(), Some(0), "{answer:?}");
+        json(&answer)
+    };
+    let quote = inspect("tpm/swtpm-rsa/quote.msg");
+    assert_eq!((quote["tee"].as_str(), quote["raw"]["quotes"][0]["scheme"].as_str()), (Some("tpm"), None));
+    let selection = &quote["raw"]["quotes"][0]["selection"][0];
+    assert!(selection["bank"] == "sha256" && selection["pcrs"].as_array().unwrap().len() > 1, "{quote}");
+    assert!(quote["claims"]["binding"].is_string() && quote["claims"].get("registers").is_none(), "{quote}");
+
+    let packaged = "az-vtpm/az-cvm-vtpm";
+    let snp = inspect(&format!("{packaged}/hcl-report-snp.bin"));
+    assert_eq!(snp["tee"], "az-vtpm");
+    assert!(snp["claims"]["launch"]["measurement"].is_string() && snp["raw"]["quote"].is_null(), "{snp}");
+    let tdx = inspect(&format!("{packaged}/hcl-report-tdx.bin"));
+    assert!(tdx["raw"]["hcl"]["configuration"].is_object() && tdx["raw"]["hardware"].is_null(), "{tdx}");
+    // Neither is evidence by itself.
+    for path in ["tpm/swtpm-rsa/quote.msg", &format!("{packaged}/hcl-report-snp.bin")] {
+        let answer = run(&testdata(path), &AT);
+        assert_eq!((answer.status.code(), json(&answer)["authentic"].as_bool()), (Some(7), Some(false)), "{path}");
+    }
+}
+
+#[test]
 fn a_hosts_certificate_table_endorses() {
     let vcek = packaged("snp/milan-v2-virtee/vcek.der");
     let table = burgrave_types::certificate_table::write(&[(burgrave_types::certificate_table::VCEK, &vcek)]);

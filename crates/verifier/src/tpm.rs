@@ -47,7 +47,7 @@ use signature::{Signature, VerifyingKey};
 pub(crate) use structures::looks_like_quote;
 pub use structures::{Attributes, Curve, Hash, Key, Public, Quote, Selection};
 use structures::{NoQuote, public_area};
-use told::{Told, describe};
+use told::{Told, describe, describe_alone};
 use trust::trust;
 pub(crate) use vtpm::VtpmQuote;
 
@@ -145,8 +145,12 @@ impl Signed<'_> {
     }
 }
 
-/// Decodes without judging.
+/// Decodes without judging: of a quote alone, what it says by itself.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
+    if let (1, Some(message)) = (part.items.len(), part.item("quote.msg")) {
+        describe_alone(read_quote(message, &mut findings.checks)?, findings);
+        return Ok(());
+    }
     let keys = read_keys(part, None, findings)?;
     let quotes = read_quotes(part, &[], findings)?;
     describe(&keys, &quotes, findings);

@@ -28,7 +28,20 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
     let first = quotes.first();
     let plain = first.filter(|signed| keys.has_plain_numbers(&signed.quote.qualified_signer));
     tcb.svn.extend(plain.map(|signed| ("firmware".to_owned(), signed.quote.firmware_version)));
-    findings.claims = Some(Claims {
+    let binding = first.map(|signed| signed.quote.extra_data.as_slice().into());
+    findings.claims = Some(Claims { binding, ..claims(tcb) });
+}
+
+/// Sets what a quote says of which there is nothing else: neither its signature nor the values that it covers.
+pub(super) fn describe_alone(quote: Quote, findings: &mut Findings) {
+    let told = Told { quote: Arc::new(quote), signature: None };
+    let binding = told.quote.extra_data.as_slice().into();
+    findings.raw = Raw::new(move || json!({ "quotes": [told.json()] }));
+    findings.claims = Some(Claims { binding: Some(binding), ..claims(TcbClaims::new(TcbStatus::VendorManaged)) });
+}
+
+fn claims(tcb: TcbClaims) -> Claims {
+    Claims {
         tee: Tee::Tpm,
         product: None,
         // Whose TPM it is stands here once the bond between the keys is proven.
@@ -41,23 +54,24 @@ pub(super) fn describe(keys: &Arc<Keys>, quotes: &[Signed<'_>], findings: &mut F
         launch: LaunchClaims::default(),
         registers: Registers::default(),
         config: None,
-        binding: first.map(|signed| signed.quote.extra_data.as_slice().into()),
+        binding: None,
         boot: None,
         td: None,
         proved: BTreeSet::new(),
-    });
+    }
 }
 
 /// A quote's own fields, for people.
 pub(super) struct Told {
     quote: Arc<Quote>,
-    scheme: &'static str,
-    hash: Hash,
+    /// The scheme and the hash of its signature.
+    signature: Option<(&'static str, Hash)>,
 }
 
 impl Told {
     pub(super) fn of(signed: &Signed<'_>) -> Self {
-        Self { quote: Arc::clone(&signed.quote), scheme: signed.signature.scheme(), hash: signed.signature.hash }
+        let signature = (signed.signature.scheme(), signed.signature.hash);
+        Self { quote: Arc::clone(&signed.quote), signature: Some(signature) }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -73,8 +87,8 @@ impl Told {
             "restart_count": quote.restart_count,
             "safe": quote.safe,
             "firmware_version": format!("{:#x}", quote.firmware_version),
-            "scheme": self.scheme,
-            "hash": self.hash.as_str(),
+            "scheme": self.signature.map(|(scheme, _)| scheme),
+            "hash": self.signature.map(|(_, hash)| hash.as_str()),
         })
     }
 }
