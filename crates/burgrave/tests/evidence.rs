@@ -220,6 +220,23 @@ fn a_quote_or_an_hcl_report_alone_shows_what_it_says_by_itself() {
 }
 
 #[test]
+fn what_a_trust_domain_may_beyond_the_strict_profile_is_shown() {
+    // Behind header and descriptor, the body of TDX 1.5 (Intel TDX DCAP quoting library, sgx_report2_body_v1_5_t).
+    const BODY: usize = 48 + 6;
+    let mut quote = packaged("tdx/v5-td15ex-uptodate/quote.bin");
+    let shown = |quote: Vec<u8>| {
+        let given = folder(&[("quote.bin", quote)]);
+        let answer = burgrave(&testdata("")).args(["evidence", "inspect"]).arg(given.path()).output().unwrap();
+        let text = String::from_utf8(answer.stdout).unwrap();
+        text.lines().find(|line| line.starts_with("TD ")).map(|line| line["TD ".len()..].trim().to_owned())
+    };
+    assert_eq!(shown(quote.clone()), None);
+    quote[BODY + 120 + 3] &= !0x10; // SEPT_VE_DISABLE
+    quote[BODY + 584 + 16] = 1; // MRSERVICETD
+    assert_eq!(shown(quote).as_deref(), Some("sept-ve, service-td"));
+}
+
+#[test]
 fn a_hosts_certificate_table_endorses() {
     let vcek = packaged("snp/milan-v2-virtee/vcek.der");
     let table = burgrave_types::certificate_table::write(&[(burgrave_types::certificate_table::VCEK, &vcek)]);

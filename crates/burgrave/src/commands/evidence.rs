@@ -4,7 +4,7 @@ mod bring;
 
 use std::path::{Path, PathBuf};
 
-use burgrave_types::claims::HexBytes;
+use burgrave_types::claims::{HexBytes, TdClaims};
 use burgrave_types::{Claims, Clock, EvidencePart, Problem, ProblemCode, SystemClock, Tee, Timestamp};
 use burgrave_verifier::files::{self, Brought, Origin};
 use burgrave_verifier::tpm::{AkProof, ek_digest};
@@ -322,6 +322,7 @@ fn facts_of<'a>(facts: Facts<'a>, claims: &Claims, status: &str) -> Facts<'a> {
         .maybe("debug", claims.debug)
         .maybe("migratable", claims.migratable)
         .maybe("privilege", claims.privilege)
+        .maybe("TD", claims.td.as_ref().filter(|td| **td != TdClaims::default()).map(td_words))
         .maybe("measurement", claims.launch.measurement.as_ref())
         .maybe("signer", claims.launch.signer.as_ref())
         .maybe("product id", claims.launch.product_id.as_deref().map(one_line))
@@ -334,4 +335,10 @@ fn facts_of<'a>(facts: Facts<'a>, claims: &Claims, status: &str) -> Facts<'a> {
     let mut registers: Vec<_> = claims.registers.iter().collect();
     registers.sort_by(|(one, _), (other, _)| by_number(one).cmp(&by_number(other)));
     registers.into_iter().fold(facts, |facts, (name, value)| facts.fact(name, value))
+}
+
+/// What a trust domain may do beyond the strict profile.
+fn td_words(td: &TdClaims) -> String {
+    let service = td.service_td.then(|| "service-td".to_owned());
+    list(td.attributes.iter().map(ToString::to_string).chain(service))
 }
