@@ -3,10 +3,7 @@
 //! AMD's chain is verified here, by hand: it has the fixed shape root → intermediate → key, and writes the RSA-PSS
 //! parameters in a way that `webpki` does not take. General chains (a TPM maker's) go through `webpki`.
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
+use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use burgrave_types::Timestamp;
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::asn1::{AnyRef, BitStringRef, PrintableStringRef, Utf8StringRef};
@@ -34,10 +31,6 @@ pub(crate) const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3
 
 /// `secp256r1` (RFC 5480, section 2.1.1.1).
 pub(crate) const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-/// `ecdsa-with-SHA256` (RFC 5758, section 3.2).
-const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-/// `ecdsa-with-SHA384` (RFC 5758, section 3.2).
-const ECDSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 
 /// `SIGNED{}` of X.509: what is signed, as it came, and the signature.
 #[derive(Sequence)]
@@ -202,7 +195,7 @@ impl Certificate {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm() && is_signed(&self.der, issuer)
     }
 
-    /// Whether `issuer`'s key signed this certificate with ECDSA: P-256 with SHA-256, or P-384 with SHA-256 or SHA-384.
+    /// Whether `issuer`'s key signed this certificate with ECDSA.
     pub fn is_ecdsa_signed_by(&self, issuer: &Self) -> bool {
         self.parsed.tbs_certificate().signature() == self.parsed.signature_algorithm()
             && is_ecdsa_signed(&self.der, issuer)
@@ -316,18 +309,9 @@ fn is_pss_signed(der: &[u8], issuer: &Certificate) -> bool {
         && UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.key()).verify(&content, signature).is_ok()
 }
 
-/// ECDSA as the issuer's curve and the algorithm named have it; what is named otherwise does not verify.
+/// As [`is_signed`], by an issuer with a key on a curve alone.
 fn is_ecdsa_signed(der: &[u8], issuer: &Certificate) -> bool {
-    let Ok(signed) = Signed::from_der(der) else { return false };
-    let algorithm: &'static dyn VerificationAlgorithm = match (signed.algorithm.oid, issuer.key_algorithm()) {
-        (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP256R1))) => &ECDSA_P256_SHA256_ASN1,
-        // NVIDIA signs its lists so.
-        (ECDSA_SHA256, (EC_PUBLIC_KEY, Some(SECP384R1))) => &ECDSA_P384_SHA256_ASN1,
-        (ECDSA_SHA384, (EC_PUBLIC_KEY, Some(SECP384R1))) => &ECDSA_P384_SHA384_ASN1,
-        _ => return false,
-    };
-    let (Ok(content), Some(signature)) = (signed.content.to_der(), signed.signature.as_bytes()) else { return false };
-    UnparsedPublicKey::new(algorithm, issuer.key()).verify(&content, signature).is_ok()
+    issuer.key_algorithm().0 == EC_PUBLIC_KEY && is_signed(der, issuer)
 }
 
 pub(crate) fn timestamp(time: &Time) -> Timestamp {
