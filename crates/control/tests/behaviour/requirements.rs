@@ -193,15 +193,21 @@ async fn who_is_below_a_coming_floor_is_let_in_shown_and_gone_when_it_holds() {
     assert_eq!(node.control.instance(&root(), agent.id()).await.unwrap().shortfall, None);
 }
 
-#[tokio::test]
-async fn a_status_that_is_taken_for_a_time_holds_no_longer_than_that() {
-    let node = node().await;
+/// Registers what takes a platform that is out of date for so long; says until when.
+async fn taken_for_half_a_minute(node: &Node) -> Timestamp {
     let until = node.clock.now() + Duration::from_secs(30);
     let requirements = serde_json::json!({
         "tcb_floors": [{"component": "milan.snp", "minimum": 9}],
         "tcb_accepted": [{"status": "out-of-date", "until": until}],
     });
-    register(&node, requirements).await;
+    register(node, requirements).await;
+    until
+}
+
+#[tokio::test]
+async fn a_status_that_is_taken_for_a_time_holds_no_longer_than_that() {
+    let node = node().await;
+    let until = taken_for_half_a_minute(&node).await;
     let mut agent = Agent::with(API, Snp::new());
     assert_eq!(agent.attest(&node).await.unwrap().until, until);
     node.advance(Duration::from_secs(30));
@@ -211,12 +217,7 @@ async fn a_status_that_is_taken_for_a_time_holds_no_longer_than_that() {
 #[tokio::test]
 async fn what_ends_while_it_is_admitted_is_not_let_in_and_not_on_record_as_accepted() {
     let node = node().await;
-    let until = node.clock.now() + Duration::from_secs(30);
-    let requirements = serde_json::json!({
-        "tcb_floors": [{"component": "milan.snp", "minimum": 9}],
-        "tcb_accepted": [{"status": "out-of-date", "until": until}],
-    });
-    register(&node, requirements).await;
+    taken_for_half_a_minute(&node).await;
     let request = Agent::with(API, Snp::new()).request(&node);
     let control = std::sync::Arc::clone(&node.control);
     node.store.hold();
