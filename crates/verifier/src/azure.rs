@@ -32,17 +32,16 @@ use hcl::{Hardware, HclReport, NoReport, RuntimeData};
 const ITEM: &str = "hcl-report.bin";
 const FORMAT: &str = "Azure confidential VM guest attestation, HCL report";
 
-/// Decodes without judging: of an HCL report alone, what it says by itself.
+/// Decodes without judging: of an HCL report without a quote, what it says by itself.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
     let (report, runtime) = read(part, findings)?;
-    let alone = part.items.len() == 1;
     match report.hardware {
         Hardware::Snp => snp::inspect(&hardware_part(part, &report, &mut findings.checks)?, findings)?,
         // A TD report is no quote: what it says stands in the quote that is made of it.
-        Hardware::Tdx if alone => {}
+        Hardware::Tdx if part.item("quote.bin").is_none() => {}
         Hardware::Tdx => dcap::inspect(&hardware_part(part, &report, &mut findings.checks)?, findings)?,
     }
-    if alone {
+    if part.item("quote.msg").is_none() {
         describe(&report, &runtime, None, findings);
         return Ok(());
     }

@@ -145,9 +145,9 @@ impl Signed<'_> {
     }
 }
 
-/// Decodes without judging: of a quote alone, what it says by itself.
+/// Decodes without judging: of a quote without the key that signed it, what it says by itself.
 pub(crate) fn inspect(part: &EvidencePart, findings: &mut Findings) -> Result<(), Stop> {
-    if let (1, Some(message)) = (part.items.len(), part.item("quote.msg")) {
+    if let (None, Some(message)) = (part.item(AK), part.item("quote.msg")) {
         describe_alone(read_quote(message, &mut findings.checks)?, findings);
         return Ok(());
     }
